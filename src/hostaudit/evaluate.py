@@ -1,0 +1,123 @@
+"""Snapshots x checks -> findings. Pure: the same snapshots and policy give the same findings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hostaudit.checks import Check, View, all_checks, unknown
+from hostaudit.cohort import SMALLEST, cohorts
+from hostaudit.model import Collected, Finding, Grade, HostReport, Severity, Status, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from hostaudit.policy import Policy
+    from hostaudit_agent.snapshot import Namespace, Snapshot
+
+
+def evaluate(
+    collected: Sequence[Collected], policy: Policy, checks: Mapping[str, Check] | None = None
+) -> list[Finding]:
+    """Run every check over every host that answered; worst first, then by check and host."""
+    wanted = [c for c in (all_checks() if checks is None else checks).values() if c.id not in policy.off]
+    findings: list[Finding] = []
+    for members in cohorts(collected).values():
+        for check in wanted:
+            views = [View(one.host, one.snapshot, policy, check) for one in members]
+            if check.cohort is not None:
+                findings += _cohort(check, views)
+            else:
+                for view in views:
+                    peers = tuple(v for v in views if v is not view)
+                    findings += [_one(check, v) for v in _namespaces(replace(view, peers=peers))]
+    return sorted(findings, key=order)
+
+
+def order(finding: Finding) -> tuple[object, ...]:
+    """Return the sorting key: failures first, active before risk, worst severity first."""
+    status = list(Status).index(finding.status)
+    fails_first = {Status.FAIL: -1}.get(finding.status, status)
+    active_first = 0 if finding.grade is Grade.ACTIVE else 1
+    where = finding.host or ",".join(finding.hosts)
+    return (fails_first, active_first, -finding.severity.rank, finding.check, where, finding.netns)
+
+
+def host_reports(collected: Iterable[Collected], unreachable: Iterable[Unreachable]) -> list[HostReport]:
+    """Return the hosts of a run in order of name."""
+    reports = [_report(one) for one in collected]
+    reports += [
+        HostReport(u.host.name, "unreachable", u.reason, collect_seconds=round(u.seconds, 2)) for u in unreachable
+    ]
+    return sorted(reports, key=lambda r: r.name)
+
+
+def counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """Return how many findings of each status, and of each grade among the failures."""
+    total = {"fail": 0, "pass": 0, "unknown": 0, "n/a": 0, "active": 0, "risk": 0}
+    for finding in findings:
+        total[finding.status] += 1
+        if finding.grade is not None:
+            total[finding.grade] += 1
+    return total
+
+
+def _report(one: Collected) -> HostReport:
+    snapshot = one.snapshot
+    platform = snapshot.platform
+    reasons = sorted({f"{u.surface}: {u.reason}" for u in snapshot.unread})
+    name = ""
+    if platform is not None:
+        name = f"Proxmox VE {platform.proxmox.version}" if platform.proxmox else platform.os_name
+    return HostReport(
+        one.host.name,
+        "partial" if reasons else "ok",
+        "; ".join(reasons),
+        kernel=platform.kernel if platform else "",
+        platform=name,
+        collect_seconds=round(one.seconds, 2),
+    )
+
+
+def _namespaces(view: View) -> Iterator[View]:
+    yield view
+    for space in view.snapshot.namespaces:
+        yield replace(view, snapshot=_of_namespace(view.snapshot, space), netns=space.name, peers=())
+
+
+def _of_namespace(whole: Snapshot, space: Namespace) -> Snapshot:
+    """Return the snapshot as seen from another network namespace: the same machine, other surfaces."""
+    return replace(
+        whole,
+        conntrack=space.conntrack,
+        sysctl=space.sysctl,
+        firewall=space.firewall,
+        link=space.link,
+        counters=space.counters,
+        namespaces=[],
+    )
+
+
+def _missing(check: Check, view: View) -> str:
+    """Return why a surface that the check reads is not there; empty when all are."""
+    for surface in check.reads:
+        if getattr(view.snapshot, surface) is None:
+            reasons = [u.reason for u in view.unread(surface) if u.surface == surface]
+            return f"{surface} was not read: {reasons[0] if reasons else 'the agent gave no reason'}"
+    return ""
+
+
+def _one(check: Check, view: View) -> Finding:
+    missing = _missing(check, view)
+    assert check.host is not None  # noqa: S101 - cohort checks go another way
+    found = unknown(missing) if missing else check.host(view)
+    severity = found.severity if found.status is Status.FAIL else Severity.INFO
+    return replace(found, check=check.id, host=view.host.name, netns=view.netns, severity=severity)
+
+
+def _cohort(check: Check, views: Sequence[View]) -> list[Finding]:
+    assert check.cohort is not None  # noqa: S101 - host checks go another way
+    readable = [v for v in views if not _missing(check, v)]
+    if len(readable) < SMALLEST:
+        return []
+    return [replace(f, check=check.id) for f in check.cohort(readable)]

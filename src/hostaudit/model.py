@@ -1,0 +1,150 @@
+"""The values that flow between the stages. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hostaudit_agent.snapshot import Snapshot
+
+RUN_SCHEMA = "hostaudit.run/1"
+
+
+class Status(StrEnum):
+    """What a check says about a host."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    NA = "n/a"
+
+
+class Grade(StrEnum):
+    """How sure a failed check is that packets are lost now."""
+
+    RISK = "risk"
+    """The configuration allows the fault."""
+    ACTIVE = "active"
+    """A counter moved between the samples, a probe failed, or a capture saw it."""
+
+
+class Severity(StrEnum):
+    """How bad it is if it happens; ordered by ``rank``."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info to 4 for critical."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of the inventory: its name, where it belongs, and every variable that Ansible gives it."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    """All groups it is in, parents included, without ``all`` and ``ungrouped``; sorted."""
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def asymmetric(self) -> str:
+        """Why replies may take another path here (``hostaudit_asymmetric``); empty when nobody said so."""
+        reason = self.variables.get("hostaudit_asymmetric", "")
+        if isinstance(reason, bool):
+            return "declared in the inventory" if reason else ""
+        return str(reason).strip()
+
+    @property
+    def cohort(self) -> str:
+        """The hosts that should be alike: ``hostaudit_cohort``, else the first group by name, else ``all``."""
+        given = str(self.variables.get("hostaudit_cohort", "")).strip()
+        return given or (self.groups[0] if self.groups else "all")
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """The role and the variables that would bring this host to the wanted state."""
+
+    role: str
+    vars: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check says about one host (or, for a cohort, several)."""
+
+    status: Status
+    summary: str
+    """One sentence, with the numbers."""
+    grade: Grade | None = None
+    severity: Severity = Severity.INFO
+    evidence: dict[str, Any] = field(default_factory=dict)
+    reproduce: str = ""
+    """A shell command that shows the same thing on that host."""
+    disproof: str = ""
+    """What one would have to see for this finding to be wrong."""
+    owner: str = ""
+    """What writes the knob again, or empty where nothing does."""
+    remedy: Remedy | None = None
+    advice: str = ""
+    cause: str = ""
+    """Findings of one check with the same cause are one line of the report; by default the summary."""
+    check: str = ""
+    host: str = ""
+    hosts: tuple[str, ...] = ()
+    netns: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A host that answered."""
+
+    host: Host
+    snapshot: Snapshot
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A host that could not be audited, and why, in a sentence for people."""
+
+    host: Host
+    kind: str
+    """``connect``, ``timeout``, ``host-key``, ``auth``, ``sudo``, ``python``, ``output``, ``agent``, ``inventory``"""
+    reason: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """One line of ``hosts`` in a run."""
+
+    name: str
+    status: str
+    """``ok``, ``partial`` (something could not be read) or ``unreachable``."""
+    reason: str = ""
+    kernel: str = ""
+    platform: str = ""
+    collect_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One audit, whole: what the reports are made from. Times are RFC 3339 in UTC."""
+
+    id: str
+    started: str
+    finished: str
+    version: str
+    hosts: tuple[HostReport, ...]
+    findings: tuple[Finding, ...]
+    counts: dict[str, int]
+    schema: str = RUN_SCHEMA
