@@ -218,7 +218,8 @@ class LinkTable:
 class Counters:
     """Protocol, backlog and neighbour counters, flat.
 
-    ``TcpExt.ListenOverflows``, ``Ip.FragFails``, ``Ip6.*``, ``softnet.dropped``, ``softnet.time_squeeze``, ``arp_cache.table_fulls``, ``ndisc_cache.entries``.
+    ``TcpExt.ListenOverflows``, ``Ip.FragFails``, ``Ip6.*``, ``softnet.dropped``, ``softnet.time_squeeze``,
+    ``arp_cache.table_fulls``, ``ndisc_cache.entries``.
     """
 
     totals: dict[str, int]

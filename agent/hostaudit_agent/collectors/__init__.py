@@ -9,8 +9,8 @@ A collector is a module with
     ``unread(part, reason)`` records a part that could not be read; the part is prefixed with the surface's name.
 
 It only reads ``/proc``, ``/sys``, ``/etc`` and netlink; it starts no process where the kernel has an interface; it
-draws no conclusions. A whole surface that cannot be read is an exception: ``UnreadableError`` with a sentence for people,
-or ``OSError``.
+draws no conclusions. A whole surface that cannot be read is an exception: ``UnreadableError`` with a sentence for
+people, or ``OSError``.
 """
 
 from __future__ import annotations
