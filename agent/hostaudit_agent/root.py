@@ -3,32 +3,54 @@
 from __future__ import annotations
 
 import os
+import stat
+
+CHUNK = 1 << 16
+LARGEST = 64 << 20
+"""Bytes; nothing that is read here is nearly as large, so a larger file is not what its name says."""
 
 
 class Root:
-    """Reads below ``top``. Every pseudo-file is read whole, in one call, without ``stat``.
+    """Reads below ``top``. Every pseudo-file is read whole, without asking for its size first.
 
     Absence is answered with ``None``; any other failure is the ``OSError`` itself, which the collectors turn into an
     ``Unread`` entry.
     """
 
-    def __init__(self, top: str = "/") -> None:
+    def __init__(self, top: str = "/", netns: str = "") -> None:
         self.top = top.rstrip("/")
+        self.netns = netns
+        """The network namespace that was entered to read; empty: the one that the agent was started in."""
+
+    @property
+    def live(self) -> bool:
+        """Tell whether these files are a running kernel's, so that netlink and system calls speak of the same.
+
+        A captured tree has no namespace links; a host's root mounted into a container (``--root /host``) has.
+        """
+        return os.path.exists(self.path("proc/self/ns/net"))
 
     def path(self, name: str) -> str:
         """Return the real path of ``/name``."""
         return self.top + "/" + name.lstrip("/")
 
     def read_bytes(self, name: str) -> bytes | None:
-        """Return the file's content, ``None`` where there is no such file."""
+        """Return the file's content, ``None`` where there is no such file.
+
+        Only regular files are read (those of /proc and /sys are): a pipe or a device in their place could block for
+        ever. Raises OSError for anything else than absence.
+        """
         try:
-            with open(self.path(name), "rb", buffering=0) as f:
-                return f.readall()
+            fd = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            return _whole(fd, self.path(name))
+        finally:
+            os.close(fd)
 
     def read_text(self, name: str) -> str | None:
-        """Return the file's content as text; bytes that are not UTF-8 survive as surrogates."""
+        """Return the file's content as text; bytes that are not UTF-8 become U+FFFD."""
         data = self.read_bytes(name)
         return None if data is None else data.decode("utf-8", "replace")
 
@@ -50,3 +72,18 @@ class Root:
     def exists(self, name: str) -> bool:
         """Tell whether the name is there (a dangling link is)."""
         return os.path.lexists(self.path(name))
+
+
+def _whole(fd: int, path: str) -> bytes:
+    """Read until the end. Kernel files give a page at a time, so a short read is not the end."""
+    data = os.read(fd, CHUNK)
+    if not data:
+        return data
+    parts, size = [data], len(data)
+    while data:
+        data = os.read(fd, CHUNK)
+        parts.append(data)
+        size += len(data)
+        if size > LARGEST:
+            raise OSError(f"larger than {LARGEST >> 20} MiB: {path}")
+    return b"".join(parts)

@@ -1,0 +1,39 @@
+"""One module per format, with the format's name: ``render(run, out, style)`` writes a run to a text stream."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from hostaudit.model import Status
+
+if TYPE_CHECKING:
+    from hostaudit.model import Finding, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a report for people looks; formats for machines use ``show`` alone."""
+
+    show: frozenset[Status] = frozenset({Status.FAIL, Status.UNKNOWN})
+    """Statuses that are listed; all are counted."""
+    width: int = 80
+    colour: bool = False
+    verbose: int = 0
+
+
+def formats() -> list[str]:
+    """Return the names of the formats, in order."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def render(name: str, run: Run, out: TextIO, style: Style) -> None:
+    """Write the run to ``out`` in the format ``name``, one of ``formats()``."""
+    importlib.import_module(f"{__name__}.{name}").render(run, out, style)
+
+
+def listed(run: Run, style: Style) -> list[Finding]:
+    """Return the findings that this style lists, in the run's order."""
+    return [f for f in run.findings if f.status in style.show]

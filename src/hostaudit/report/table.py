@@ -1,0 +1,217 @@
+"""The run for a person at a terminal: what is wrong, worst first, one block per cause; then what is not known.
+
+Text from hosts is put into ``rich.text.Text``, never into markup.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TextIO
+
+from hostaudit.model import Grade, Severity, Status
+from hostaudit.report import Style, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from rich.console import Console, RenderableType
+
+    from hostaudit.model import Finding, HostReport, Run
+
+MOST_HOSTS = 12
+"""Hosts named in one block; ``-v`` names all."""
+MOST_ROWS = 4
+"""Rows of a list inside the evidence; ``-v`` shows all."""
+COLOURS = {
+    Severity.CRITICAL: "bold red",
+    Severity.HIGH: "red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+    Severity.INFO: "dim",
+}
+
+
+def render(run: Run, out: TextIO, style: Style) -> None:
+    """Write the report, ``style.width`` columns wide."""
+    from rich.console import Console
+
+    console = Console(
+        file=out,
+        width=style.width,
+        force_terminal=style.colour,
+        no_color=not style.colour,
+        color_system="standard" if style.colour else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+        legacy_windows=False,
+    )
+    shown = listed(run, style)
+    for group in grouped(f for f in shown if f.status is Status.FAIL):
+        _failure(console, group, style)
+    _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
+    _unreachable(console, run.hosts)
+    _partial(console, run.hosts, style)
+    _brief(console, shown, Status.PASS, "PASSED", style)
+    _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
+    _recap(console, run)
+
+
+def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
+    """Put findings of one check with one cause together, keeping the order of the first of each."""
+    groups: dict[tuple[object, ...], list[Finding]] = {}
+    for one in findings:
+        key = (one.check, one.grade, one.severity, one.owner, one.cause or one.summary)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def where(findings: Iterable[Finding]) -> list[str]:
+    """Return the places of the findings: host names, with the namespace where it is not the first."""
+    places: list[str] = []
+    for one in findings:
+        for host in one.hosts or (one.host,):
+            place = f"{host} ({one.netns})" if one.netns else host
+            if place not in places:
+                places.append(place)
+    return places
+
+
+def _names(names: list[str], style: Style) -> str:
+    if style.verbose or len(names) <= MOST_HOSTS:
+        return ", ".join(names)
+    return f"{', '.join(names[: MOST_HOSTS - 1])} and {len(names) - MOST_HOSTS + 1} more (-v names them)"
+
+
+def _failure(console: Console, group: list[Finding], style: Style) -> None:
+    from rich.text import Text
+
+    first = group[0]
+    active = first.grade is Grade.ACTIVE
+    head = Text()
+    head.append(" ACTIVE " if active else " RISK ", style="bold white on red" if active else "black on yellow")
+    head.append(" ")
+    head.append(first.severity.value, style=COLOURS[first.severity])
+    head.append("  ")
+    head.append(first.check, style="bold")
+    console.print(head)
+    rows: list[tuple[str, str]] = []
+    places = where(group)
+    rows.append(("hosts" if len(places) > 1 else "host", _names(places, style)))
+    rows.append(("what", first.summary))
+    if len(group) > 1 and len({f.summary for f in group}) > 1:
+        others = [f"{f.host or ', '.join(f.hosts)}: {f.summary}" for f in group[1:]]
+        rows += [("", line) for line in _capped(others, style)]
+    rows += [("evidence" if n == 0 else "", line) for n, line in enumerate(_evidence(first.evidence, style))]
+    if first.owner:
+        rows.append(("owner", first.owner))
+    rows.append(("next", first.advice))
+    if first.remedy:
+        values = ", ".join(f"{k}={_value(v)}" for k, v in first.remedy.vars.items())
+        rows.append(("remedy", f"role {first.remedy.role}: {values}"))
+    rows.append(("see it", first.reproduce))
+    rows.append(("wrong if", first.disproof))
+    _rows(console, [(label, text) for label, text in rows if text])
+
+
+def _rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print label and text in two columns; the text wraps below itself."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, min_width=8)
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(Text(label, style="dim"), Text(text))
+    block: RenderableType = Padding(grid, (0, 0, 1, 2))
+    console.print(block)
+
+
+def _capped(lines: list[str], style: Style) -> Iterator[str]:
+    most = len(lines) if style.verbose else MOST_ROWS
+    yield from lines[:most]
+    if len(lines) > most:
+        yield f"and {len(lines) - most} more (-v shows them)"
+
+
+def _evidence(evidence: dict[str, Any], style: Style) -> Iterator[str]:
+    """Yield the evidence as lines: plain values together, lists of records one a line."""
+    plain = [f"{k} {_value(v)}" for k, v in evidence.items() if not _records(v)]
+    if plain:
+        yield "; ".join(plain)
+    for key, value in evidence.items():
+        if _records(value):
+            lines = [", ".join(f"{k} {_value(v)}" for k, v in r.items() if v not in (None, "", [])) for r in value]
+            yield from (f"{key}: {line}" for line in _capped(lines, style))
+
+
+def _records(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(_value(v) for v in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _brief(console: Console, shown: list[Finding], status: Status, title: str, style: Style) -> None:
+    """Print a list of findings that need no block of their own: check, hosts, summary."""
+    groups = grouped(f for f in shown if f.status is status)
+    if not groups:
+        return
+    console.print(f" {title} ", style="bold" if style.colour else None)
+    by_summary: dict[str, list[list[Finding]]] = {}
+    for group in groups:
+        by_summary.setdefault(group[0].summary, []).append(group)
+    rows = []
+    for summary, same in by_summary.items():
+        checks = ", ".join(dict.fromkeys(g[0].check for g in same))
+        rows.append((checks, f"{_names(where(f for g in same for f in g), style)}: {summary}"))
+    _list(console, rows)
+
+
+def _list(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+    """Print a heading and an indented text for each row."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for heading, text in rows:
+        console.print(Padding(Text(heading), (0, 0, 0, 2)))
+        console.print(Padding(Text(text, style="dim"), (0, 0, 0, 4)))
+    console.print()
+
+
+def _unreachable(console: Console, hosts: Iterable[HostReport]) -> None:
+    rows = [(h.name, h.reason) for h in hosts if h.status == "unreachable"]
+    if rows:
+        console.print(" NOT AUDITED ", style="bold red")
+        _rows(console, rows)
+
+
+def _partial(console: Console, hosts: Iterable[HostReport], style: Style) -> None:
+    same: dict[str, list[str]] = {}
+    for host in hosts:
+        if host.status == "partial":
+            same.setdefault(host.reason, []).append(host.name)
+    if same:
+        console.print(" READ IN PART ", style="bold")
+        _list(console, [(_names(names, style), reason) for reason, names in same.items()])
+
+
+def _recap(console: Console, run: Run) -> None:
+    total = len(run.hosts)
+    by = {s: sum(h.status == s for h in run.hosts) for s in ("ok", "partial", "unreachable")}
+    said = ", ".join(f"{n} {s}" for s, n in by.items() if n)
+    n = run.counts
+    console.print(f"{total} host{'s' if total != 1 else ''}: {said}")
+    console.print(
+        f"findings: {n['active']} active, {n['risk']} risk; "
+        f"{n['pass']} passed, {n['unknown']} not known, {n['n/a']} not applicable"
+    )
