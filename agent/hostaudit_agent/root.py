@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 
 CHUNK = 1 << 16
-LARGEST = 64 << 20
+LARGEST = 16 << 20
 """Bytes; nothing that is read here is nearly as large, so a larger file is not what its name says."""
 
 
@@ -37,15 +37,17 @@ class Root:
     def read_bytes(self, name: str) -> bytes | None:
         """Return the file's content, ``None`` where there is no such file.
 
-        Only regular files are read (those of /proc and /sys are): a pipe or a device in their place could block for
-        ever. Raises OSError for anything else than absence.
+        A pipe in its place does not block, and is empty. Raises OSError for anything else than absence.
         """
         try:
             fd = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            return _whole(fd, self.path(name))
+            return _whole(fd)
+        except OSError as e:  # read(2) does not say of what
+            e.filename = e.filename or self.path(name)
+            raise
         finally:
             os.close(fd)
 
@@ -74,7 +76,7 @@ class Root:
         return os.path.lexists(self.path(name))
 
 
-def _whole(fd: int, path: str) -> bytes:
+def _whole(fd: int) -> bytes:
     """Read until the end. Kernel files give a page at a time, so a short read is not the end."""
     data = os.read(fd, CHUNK)
     if not data:
@@ -85,5 +87,5 @@ def _whole(fd: int, path: str) -> bytes:
         parts.append(data)
         size += len(data)
         if size > LARGEST:
-            raise OSError(f"larger than {LARGEST >> 20} MiB: {path}")
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return b"".join(parts)

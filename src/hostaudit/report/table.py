@@ -5,6 +5,7 @@ Text from hosts is put into ``rich.text.Text``, never into markup.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hostaudit.model import Grade, Severity, Status
@@ -34,8 +35,9 @@ def render(run: Run, out: TextIO, style: Style) -> None:
     """Write the report, ``style.width`` columns wide."""
     from rich.console import Console
 
+    text = io.StringIO()
     console = Console(
-        file=out,
+        file=text,
         width=style.width,
         force_terminal=style.colour,
         no_color=not style.colour,
@@ -55,6 +57,8 @@ def render(run: Run, out: TextIO, style: Style) -> None:
     _brief(console, shown, Status.PASS, "PASSED", style)
     _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
     _recap(console, run)
+    # rich fills its cells with blanks up to the width; a report that is mailed or diffed must not have them
+    out.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
 
 
 def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
@@ -94,11 +98,13 @@ def _failure(console: Console, group: list[Finding], style: Style) -> None:
     head.append(first.severity.value, style=COLOURS[first.severity])
     head.append("  ")
     head.append(first.check, style="bold")
+    rows: list[tuple[str, str]] = [("what", first.summary)]
+    places = _names(where(group), style)
+    if len(head) + 2 + len(places) <= style.width:
+        head.append(f"  {places}", style="bold")
+    else:
+        rows.insert(0, ("hosts", places))
     console.print(head)
-    rows: list[tuple[str, str]] = []
-    places = where(group)
-    rows.append(("hosts" if len(places) > 1 else "host", _names(places, style)))
-    rows.append(("what", first.summary))
     if len(group) > 1 and len({f.summary for f in group}) > 1:
         others = [f"{f.host or ', '.join(f.hosts)}: {f.summary}" for f in group[1:]]
         rows += [("", line) for line in _capped(others, style)]
@@ -143,8 +149,13 @@ def _evidence(evidence: dict[str, Any], style: Style) -> Iterator[str]:
         yield "; ".join(plain)
     for key, value in evidence.items():
         if _records(value):
-            lines = [", ".join(f"{k} {_value(v)}" for k, v in r.items() if v not in (None, "", [])) for r in value]
-            yield from (f"{key}: {line}" for line in _capped(lines, style))
+            yield from (f"{key}: {line}" for line in _capped([_record(r) for r in value], style))
+
+
+def _record(record: dict[str, Any]) -> str:
+    """Return one record on a line; its ``text``, where it has one, says most and comes first."""
+    others = ", ".join(f"{k} {_value(v)}" for k, v in record.items() if k != "text" and v not in (None, "", []))
+    return f"{record['text']} ({others})" if "text" in record else others
 
 
 def _records(value: Any) -> bool:

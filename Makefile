@@ -1,0 +1,57 @@
+# Two commands do everything on a machine that has Python >= 3.11, make and git:
+#   make run    install into .venv and audit this host
+#   make test   install and pass the tests (as root: with the lab of real hosts)
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+INVENTORY ?= inventory.example.ini
+LAB := $(BIN)/python tests/lab/lab.py
+
+.PHONY: run check test test-unit test-lab lab lab-packages agent docs bench clean help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+$(BIN)/hostaudit: pyproject.toml tools/install
+	tools/install $(VENV)
+
+run: $(BIN)/hostaudit ## install, and audit this host; findings are not a failure of make
+	@$(BIN)/hostaudit run --inventory $(INVENTORY); code=$$?; \
+	  case $$code in 0|8) ;; *) exit $$code ;; esac
+
+$(VENV)/.dev: pyproject.toml tools/install
+	tools/install $(VENV) dev
+	@touch $@
+
+check: $(VENV)/.dev ## format, lint, types, import rules, generated pages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/docs.py --check
+
+test: test-unit test-lab ## all tests; those of the lab need root
+
+test-unit: $(VENV)/.dev lab-packages
+	$(BIN)/python -m pytest --ignore=tests/lab
+
+test-lab: $(VENV)/.dev lab-packages
+	tools/lab test
+
+lab-packages:
+	tools/lab packages
+
+lab: $(VENV)/.dev lab-packages ## the outage in a lab of real hosts, and a shell in it
+	tools/lab shell
+
+agent: $(BIN)/hostaudit ## hostaudit-agent.pyz, to run by hand: python3 hostaudit-agent.pyz
+	$(BIN)/python -m hostaudit.bundle hostaudit-agent.pyz
+
+docs: $(VENV)/.dev ## write the generated pages and tables again
+	$(BIN)/python tools/docs.py
+
+bench: $(VENV)/.dev ## costs as CPU time and as ratios to peers in the same run
+	$(BIN)/python bench/run.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) hostaudit-agent.pyz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,32 @@
+"""``hostaudit explain``: the pages of the checks."""
+
+from __future__ import annotations
+
+import difflib
+
+import click
+
+from hostaudit.checks import all_checks
+from hostaudit.commands.options import VARIABLES
+from hostaudit.errors import UsageError
+
+
+@click.command("explain", context_settings=VARIABLES)
+@click.argument("check", required=False)
+def command(check: str | None) -> int:
+    """Print the page of a CHECK, or the list of checks."""
+    click.echo(page(check), nl=False)
+    return 0
+
+
+def page(check: str | None) -> str:
+    """Return the page of a check, or one line for each check."""
+    checks = all_checks()
+    if check is None:
+        width = max(len(name) for name in checks)
+        return "".join(f"{c.id:<{width}}  {c.severity.value:<8}  {c.title}\n" for c in checks.values())
+    if check not in checks:
+        near = difflib.get_close_matches(check, checks, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " `hostaudit explain` lists them."
+        raise UsageError(f"{check}: no such check.{hint}")
+    return f"{check}\n{'=' * len(check)}\n\n{checks[check].doc}\n"

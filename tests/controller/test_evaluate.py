@@ -1,0 +1,141 @@
+"""What evaluate does around the checks: missing surfaces, namespaces, cohorts, order. The checks here are made up."""
+
+from dataclasses import replace
+
+import pytest
+
+from hostaudit.checks import Check, not_applicable, passed
+from hostaudit.evaluate import counts, evaluate, host_reports
+from hostaudit.model import Collected, Grade, Host, Severity, Status, Unreachable
+from hostaudit.policy import Policy
+from hostaudit_agent.snapshot import Conntrack, Namespace, Platform, Snapshot, Unread
+
+SNAPSHOT = Snapshot(
+    agent="1",
+    taken=0.0,
+    interval=3.0,
+    privileged=True,
+    platform=Platform("web1", "6.1.0", os_name="Debian GNU/Linux 12 (bookworm)"),
+    conntrack=Conntrack(loaded=True, count=5, max=10),
+)
+
+
+def host_check(function, name="half-full", severity=Severity.HIGH):
+    return Check(name, "t", "t", ("conntrack",), severity, {"most": 4}, host=function)
+
+
+def too_many(view):
+    count = view.snapshot.conntrack.count
+    if count <= view.threshold("most"):
+        return passed("few")
+    return view.fail(
+        Grade.RISK,
+        f"{count} entries",
+        evidence={"count": count},
+        reproduce="conntrack -C",
+        disproof="fewer",
+        advice="look",
+    )
+
+
+def collected(name, snapshot=SNAPSHOT, **host):
+    return Collected(Host(name, **host), snapshot, 0.5)
+
+
+def only(*checks):
+    return {c.id: c for c in checks}
+
+
+def test_a_finding_carries_host_check_and_the_severity_of_its_check():
+    (finding,) = evaluate([collected("web1")], Policy(), only(host_check(too_many)))
+    assert (finding.host, finding.check, finding.status) == ("web1", "half-full", Status.FAIL)
+    assert finding.severity is Severity.HIGH
+    assert finding.cause == "5 entries"
+
+
+def test_the_policy_moves_the_threshold():
+    policy = Policy({"half-full": {"most": 5}})
+    (finding,) = evaluate([collected("web1")], policy, only(host_check(too_many)))
+    assert finding.status is Status.PASS
+
+
+def test_a_check_that_is_off_is_not_run():
+    assert evaluate([collected("web1")], Policy(off={"half-full": "noisy"}), only(host_check(too_many))) == []
+
+
+def test_a_surface_that_was_not_read_is_unknown_with_the_agents_reason():
+    blind = replace(SNAPSHOT, conntrack=None, unread=[Unread("conntrack", "needs CAP_NET_ADMIN")])
+    (finding,) = evaluate([collected("web1", blind)], Policy(), only(host_check(too_many)))
+    assert finding.status is Status.UNKNOWN
+    assert finding.summary == "conntrack was not read: needs CAP_NET_ADMIN"
+
+
+def test_a_surface_that_is_missing_without_a_reason_is_still_unknown():
+    (finding,) = evaluate([collected("web1", replace(SNAPSHOT, conntrack=None))], Policy(), only(host_check(too_many)))
+    assert finding.status is Status.UNKNOWN
+
+
+def test_namespaces_are_judged_on_their_own_and_named():
+    inner = Namespace("netns blue", conntrack=Conntrack(loaded=True, count=1, max=10))
+    whole = replace(SNAPSHOT, namespaces=[inner])
+    findings = evaluate([collected("web1", whole)], Policy(), only(host_check(too_many)))
+    assert [(f.netns, f.status) for f in findings] == [("", Status.FAIL), ("netns blue", Status.PASS)]
+
+
+def test_an_unread_surface_of_a_namespace_does_not_borrow_the_hosts():
+    inner = Namespace("netns blue")
+    whole = replace(SNAPSHOT, namespaces=[inner], unread=[Unread("conntrack", "gone", "netns blue")])
+    findings = evaluate([collected("web1", whole)], Policy(), only(host_check(too_many)))
+    assert [f.summary for f in findings if f.netns] == ["conntrack was not read: gone"]
+
+
+def test_peers_are_the_other_hosts_of_the_cohort():
+    seen = {}
+
+    def look(view):
+        seen[view.host.name] = [p.host.name for p in view.peers]
+        return not_applicable("looked")
+
+    hosts = [collected("a1", groups=("a",)), collected("a2", groups=("a",)), collected("b1", groups=("b",))]
+    evaluate(hosts, Policy(), only(host_check(look)))
+    assert seen == {"a1": ["a2"], "a2": ["a1"], "b1": []}
+
+
+@pytest.mark.parametrize(("hosts", "calls"), [(2, 0), (3, 1)])
+def test_a_cohort_check_needs_three_hosts(hosts, calls):
+    called = []
+
+    def compare(views):
+        called.append([v.host.name for v in views])
+        return []
+
+    check = Check("odd-one-out", "t", "t", ("conntrack",), Severity.LOW, cohort=compare)
+    evaluate([collected(f"web{n}") for n in range(hosts)], Policy(), only(check))
+    assert len(called) == calls
+
+
+def test_worst_first_and_the_same_order_every_time():
+    def by_name(view):
+        grade = Grade.ACTIVE if view.host.name == "z" else Grade.RISK
+        return view.fail(grade, "s", evidence={}, reproduce="r", disproof="d", advice="a")
+
+    hosts = [collected("b"), collected("z"), collected("a")]
+    checks = only(host_check(by_name, "high"), host_check(by_name, "low", Severity.LOW))
+    order = [(f.host, f.check) for f in evaluate(hosts, Policy(), checks)]
+    assert order == [("z", "high"), ("z", "low"), ("a", "high"), ("b", "high"), ("a", "low"), ("b", "low")]
+    assert order == [(f.host, f.check) for f in evaluate(hosts[::-1], Policy(), checks)]
+
+
+def test_counts_and_host_reports():
+    findings = evaluate([collected("web1")], Policy(), only(host_check(too_many)))
+    assert counts(findings) == {"fail": 1, "pass": 0, "unknown": 0, "n/a": 0, "active": 0, "risk": 1}
+    partial = replace(SNAPSHOT, unread=[Unread("firewall", "needs CAP_NET_ADMIN")])
+    reports = host_reports(
+        [collected("web2", partial), collected("web1")], [Unreachable(Host("dead"), "timeout", "no answer", 10.0)]
+    )
+    assert [(r.name, r.status, r.reason) for r in reports] == [
+        ("dead", "unreachable", "no answer"),
+        ("web1", "ok", ""),
+        ("web2", "partial", "firewall: needs CAP_NET_ADMIN"),
+    ]
+    assert reports[1].platform == "Debian GNU/Linux 12 (bookworm)"
