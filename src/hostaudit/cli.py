@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 
 import click
 
@@ -52,10 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; return its exit code. What the user can mend is a sentence, a bug is a traceback."""
     try:
         return int(cli.main(args=arguments, prog_name="hostaudit", standalone_mode=False) or 0)
-    except click.Abort:
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return INTERRUPTED
     except click.ClickException as error:
@@ -64,7 +59,3 @@ def main(arguments: list[str] | None = None) -> int:
     except HostauditError as error:
         click.echo(f"hostaudit: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # the reader of our output went away (`| head`): not our failure, and Python must not complain at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from hostaudit_agent.snapshot import Snapshot
+from hostaudit_agent.snapshot import Snapshot  # noqa: TC001 - msgspec reads the annotations when it decodes
 
 RUN_SCHEMA = "hostaudit.run/1"
 

@@ -8,6 +8,7 @@ import click
 
 from hostaudit.checks import all_checks
 from hostaudit.commands.options import VARIABLES
+from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
 
@@ -15,7 +16,7 @@ from hostaudit.errors import UsageError
 @click.argument("check", required=False)
 def command(check: str | None) -> int:
     """Print the page of a CHECK, or the list of checks."""
-    click.echo(page(check), nl=False)
+    emit(page(check))
     return 0
 
 

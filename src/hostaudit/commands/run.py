@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -15,6 +16,7 @@ import click
 from hostaudit import report
 from hostaudit.checks import all_checks
 from hostaudit.commands.options import VARIABLES, connection_options
+from hostaudit.commands.stdout import emit
 from hostaudit.errors import PolicyError, UsageError
 from hostaudit.model import Finding, Grade, Run, Severity, Status
 from hostaudit.policy import Policy, parse
@@ -116,8 +118,9 @@ def audit_and_report(options: Mapping[str, Any]) -> int:
 
         save(Path(options["save"]), answers, started)
     result = audit.judged(answers, request, started)
-    report.render(options["format_"], result, sys.stdout, style)
-    sys.stdout.flush()
+    text = io.StringIO()
+    report.render(options["format_"], result, text, style)
+    emit(text.getvalue())
     return exit_code(result, options["fail_on"])
 
 
@@ -170,7 +173,7 @@ def _read(options: Mapping[str, Any]) -> list[Answer] | None:
         vault_password_file=options["vault_password_file"],
     )
     if options["list_hosts"]:
-        sys.stdout.write("".join(f"{host.name}\n" for host in hosts))
+        emit("".join(f"{host.name}\n" for host in hosts))
         return None
     with Progress(len(hosts), quiet=options["quiet"], verbose=options["verbose"]) as progress:
         return audit.collected(hosts, _collect_options(options), progress.done)
