@@ -1,0 +1,190 @@
+"""Every check on the cases of its folder, and on healthy hosts of many kinds.
+
+``<check>/*.toml`` holds ``[[case]]`` tables: ``name``; ``host`` (a file of ``hosts/``, by default debian12);
+``snapshot``, merged over that host; ``variables`` of the inventory; ``policy`` (thresholds of this check); ``peers``, a
+list of the same; ``expect``. TOML has no null: "<none>" stands for it, and "<empty>" for an empty table that replaces.
+A knob given as text runs that value and can be set.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hostaudit.checks import all_checks
+from hostaudit.evaluate import evaluate
+from hostaudit.model import Collected, Finding, Grade, Host, Status
+from hostaudit.policy import Policy
+from hostaudit_agent.snapshot import Snapshot
+
+HERE = Path(__file__).parent
+HOSTS = sorted(path.stem for path in (HERE / "hosts").glob("*.toml"))
+CASES = [
+    pytest.param(path.parent.name, case, id=f"{path.parent.name}: {case['name']}")
+    for path in sorted(HERE.glob("*/*.toml"))
+    if path.parent.name != "hosts"
+    for case in tomllib.loads(path.read_text(encoding="utf-8"))["case"]
+]
+KEYS = {"name", "host", "snapshot", "variables", "policy", "peers", "expect"}
+EXPECT = {
+    *("status", "grade", "severity", "summary", "advice", "evidence", "without", "owner", "remedy", "reproduce"),
+    *("hosts", "netns"),
+}
+WIDTH = 78
+"""A summary and its indentation fit a terminal of 80 columns."""
+
+
+@cache
+def _load(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def merged(base: Any, over: Any) -> Any:
+    if over == "<empty>":
+        return {}
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    return {**base, **{key: merged(base.get(key), value) for key, value in over.items()}}
+
+
+def host(name: str) -> dict[str, Any]:
+    given = _load(HERE / "hosts" / f"{name}.toml")
+    below = host(given["extends"]) if "extends" in given else {}
+    return merged(below, {key: value for key, value in given.items() if key != "extends"})
+
+
+def _filled(value: Any) -> Any:
+    """Put null, named rules and short knobs in their place."""
+    if isinstance(value, list):
+        return [_filled(item) for item in value]
+    if not isinstance(value, dict):
+        return None if value == "<none>" else value
+    if "rule" in value:
+        value = {**_load(HERE / "rules.toml")[value["rule"]], **{k: v for k, v in value.items() if k != "rule"}}
+    knobs = value.get("knobs", {})
+    short = {k: {"running": v, "writable": True} if isinstance(v, str) else v for k, v in knobs.items()}
+    return {key: _filled(item) for key, item in ({**value, "knobs": short} if knobs else value).items()}
+
+
+def _no_stranger(given: Any, decoded: Any, place: str) -> None:
+    """msgspec ignores keys that a dataclass does not have; in a case they are a mistake."""
+    if isinstance(given, dict):
+        for key, value in given.items():
+            assert key in decoded, f"{place}.{key} is not in the snapshot"
+            _no_stranger(value, decoded[key], f"{place}.{key}")
+    elif isinstance(given, list):
+        for number, (one, other) in enumerate(zip(given, decoded, strict=True)):
+            _no_stranger(one, other, f"{place}[{number}]")
+
+
+def collected(name: str, given: dict[str, Any]) -> Collected:
+    raw = _filled(merged(host(given.get("host", "debian12")), given.get("snapshot", {})))
+    snapshot = msgspec.convert(raw, Snapshot)
+    _no_stranger(raw, msgspec.to_builtins(snapshot), "snapshot")
+    return Collected(Host(name, ("group",), given.get("variables", {})), snapshot, 0.1)
+
+
+def judge(check: str, case: dict[str, Any]) -> list[Finding]:
+    hosts = [collected("h1", case)]
+    hosts += [collected(peer["name"], peer) for peer in case.get("peers", [])]
+    policy = Policy({check: case.get("policy", {})})
+    return evaluate(hosts, policy, {check: all_checks()[check]})
+
+
+def texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(("check", "case"), CASES)
+def test_case(check: str, case: dict[str, Any]) -> None:
+    expect = case["expect"]
+    assert set(case) <= KEYS, set(case) - KEYS
+    assert set(expect) <= EXPECT, set(expect) - EXPECT
+    findings = judge(check, case)
+    for finding in findings:
+        sound(finding)
+    if expect["status"] == "silent":
+        assert findings == []
+        return
+    where = expect.get("netns", "")
+    mine = [f for f in findings if (f.host == "h1" or f.hosts) and f.netns == where]
+    found = next((f for f in mine if f.status == expect["status"]), None)
+    assert found is not None, mine
+    for name in ("grade", "severity", "owner"):
+        assert name not in expect or getattr(found, name) == expect[name], found
+    for name in ("summary", "advice", "reproduce"):
+        for text in texts(expect.get(name, [])):
+            assert text in getattr(found, name)
+    evidence = json.dumps(found.evidence)
+    for text in texts(expect.get("evidence", [])):
+        assert text in evidence
+    for text in texts(expect.get("without", [])):
+        assert text not in evidence + found.summary + found.advice
+    if "hosts" in expect:
+        assert list(found.hosts) == expect["hosts"]
+    if expect.get("remedy") is False:
+        assert found.remedy is None
+    elif "remedy" in expect:
+        assert found.remedy is not None
+        assert {"role": found.remedy.role, **found.remedy.vars} == expect["remedy"]
+
+
+def sound(finding: Finding) -> None:
+    """What holds for every finding, whatever the case."""
+    json.dumps(finding.evidence, allow_nan=False)
+    assert finding.summary
+    assert "\n" not in finding.summary
+    failed = finding.status is Status.FAIL
+    assert (finding.grade is not None) == failed
+    if not failed:
+        assert finding.remedy is None
+        return
+    assert len(finding.summary) <= WIDTH, finding.summary
+    for text in (finding.reproduce, finding.disproof, finding.advice, finding.cause):
+        assert text.strip()
+    assert finding.evidence
+    assert not any(character.isdigit() for character in finding.cause.replace("ip6", "")), (
+        "hosts with one cause differ in numbers"
+    )
+    syntax = subprocess.run(["sh", "-n", "-c", finding.reproduce], capture_output=True, text=True, check=False)
+    assert syntax.returncode == 0, f"{finding.reproduce}: {syntax.stderr}"
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_healthy_host_has_no_findings(name: str) -> None:
+    findings = evaluate([collected(f"h{n}", {"host": name}) for n in (1, 2, 3)], Policy())
+    assert [f.summary for f in findings if f.status is Status.FAIL] == []
+    assert {f.check for f in findings} == set(all_checks()) - (
+        {"conntrack-invalid-policy-mismatch"} if silent(name) else set()
+    )
+
+
+def silent(name: str) -> bool:
+    """Through these hosts no packet passes, so there is nothing to compare."""
+    return name in {"debian11", "debian12", "debian13", "tracking", "lxc", "noroot"}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_one_sample_never_makes_active(name: str) -> None:
+    one = collected("h1", {"host": name, "variables": {"hostaudit_asymmetric": "DSR", "hostaudit_role": "router"}})
+    one.snapshot.interval = 0.0
+    for surface in (one.snapshot.conntrack, one.snapshot.counters):
+        if surface is not None:
+            surface.delta = None
+    for rule in one.snapshot.firewall.invalid if one.snapshot.firewall else []:
+        rule.delta = None
+    assert [f for f in evaluate([one], Policy()) if f.grade is Grade.ACTIVE] == []
+
+
+def test_nothing_read_is_unknown_and_never_a_pass() -> None:
+    empty = Snapshot(agent="0", taken=0.0, interval=0.0, privileged=False)
+    findings = evaluate([Collected(Host("h1"), empty, 0.1)], Policy())
+    assert {f.status for f in findings} == {Status.UNKNOWN}
+    assert {f.check for f in findings} == {c.id for c in all_checks().values() if c.cohort is None}
