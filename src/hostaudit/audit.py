@@ -33,12 +33,17 @@ class Request:
     """Checks to run; empty: all."""
 
 
-def collected(hosts: Sequence[Host], options: CollectOptions, progress: Callable[[Answer], None]) -> list[Answer]:
+def collected(
+    hosts: Sequence[Host],
+    options: CollectOptions,
+    progress: Callable[[Answer], None],
+    notice: Callable[[str], None],
+) -> list[Answer]:
     """Read every host; a host's failure is a value among the answers."""
     from hostaudit.bundle import build
     from hostaudit.collect import collect
 
-    return collect(hosts, build(), options, progress)
+    return collect(hosts, build(), options, progress, notice)
 
 
 def judged(answers: Sequence[Answer], request: Request, started: datetime) -> Run:

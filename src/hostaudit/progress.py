@@ -12,12 +12,15 @@ from hostaudit.model import Unreachable
 if TYPE_CHECKING:
     from hostaudit.model import Collected
 
+CLEAR = "\r\x1b[K"
+"""Back to the line's start, and clear it (ECMA-48)."""
+
 
 class Progress:
     """Counts answers; safe to call from several threads."""
 
-    def __init__(self, total: int, *, quiet: bool, verbose: int) -> None:
-        self.total = total
+    def __init__(self, *, quiet: bool, verbose: int) -> None:
+        self.total = 0
         self.read = 0
         self.failed = 0
         self.lines = bool(verbose) and not quiet
@@ -25,12 +28,22 @@ class Progress:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._show()
         return self
+
+    def expect(self, total: int) -> None:
+        """Say how many answers there will be."""
+        self.total = total
+        self._show()
+
+    def notice(self, text: str) -> None:
+        """Say a sentence that is about no host in particular."""
+        with self._lock:
+            sys.stderr.write(f"{CLEAR if self.moving else ''}hostaudit: {text}\n")
+            self._show()
 
     def __exit__(self, *_: object) -> None:
         if self.moving:
-            sys.stderr.write("\r\x1b[K")  # the report starts on a clean line
+            sys.stderr.write(CLEAR)  # the report starts on a clean line
             sys.stderr.flush()
 
     def done(self, answer: Collected | Unreachable) -> None:
@@ -46,7 +59,7 @@ class Progress:
             self._show()
 
     def _show(self) -> None:
-        if self.moving:
+        if self.moving and self.total:
             failed = f", {self.failed} not" if self.failed else ""
-            sys.stderr.write(f"\r\x1b[Kreading hosts: {self.read} of {self.total}{failed}")
+            sys.stderr.write(f"{CLEAR}reading hosts: {self.read} of {self.total}{failed}")
             sys.stderr.flush()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from hostaudit.errors import UsageError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from hostaudit.collect import CollectOptions
+    from hostaudit.login import Flags
 
 VARIABLES = {"auto_envvar_prefix": "HOSTAUDIT"}
 """Every option of a command is also a variable, ``HOSTAUDIT_<OPTION>``, whatever the command's name."""
@@ -71,3 +78,44 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def collect_options(options: Mapping[str, Any], configured: Flags) -> CollectOptions:
+    """Turn the options into what ``collect`` takes. Asks for sudo's password where that was wanted.
+
+    Raises UsageError when the password cannot be had.
+    """
+    from hostaudit.collect import CollectOptions
+    from hostaudit.login import Flags
+
+    flags = Flags(
+        user=options["user"] or "",
+        private_key=options["private_key"] or "",
+        ssh_common_args=options["ssh_common_args"] or "",
+        become=True if options["become"] else None,
+        become_password=_become_password(options),
+    )
+    return CollectOptions(
+        forks=options["forks"],
+        connect_timeout=options["timeout"],
+        run_timeout=options["interval"] + options["run_timeout"],
+        interval=options["interval"],
+        all_netns=options["all_netns"],
+        census=options["census"],
+        flags=flags,
+        configured=configured,
+    )
+
+
+def _become_password(options: Mapping[str, Any]) -> str:
+    if options["become_password_file"]:
+        file = Path(options["become_password_file"])
+        try:
+            return file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"--become-password-file {file}: cannot be read: {error}") from error
+    if not options["ask_become_pass"]:
+        return ""
+    if not sys.stdin.isatty():
+        raise UsageError("-K asks on a terminal and there is none; give --become-password-file")
+    return str(click.prompt("sudo password", hide_input=True, err=True, default="", show_default=False))

@@ -15,7 +15,7 @@ import click
 
 from hostaudit import report
 from hostaudit.checks import all_checks
-from hostaudit.commands.options import VARIABLES, connection_options
+from hostaudit.commands.options import VARIABLES, collect_options, connection_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import PolicyError, UsageError
 from hostaudit.model import Finding, Grade, Run, Severity, Status
@@ -110,9 +110,10 @@ def audit_and_report(options: Mapping[str, Any]) -> int:
 
         answers, started = load(Path(options["from_"]))
     else:
-        answers = _read(options)
-        if answers is None:
+        read = _read(options)
+        if read is None:
             return 0
+        answers = read
     if options["save"]:
         from hostaudit.archive import save
 
@@ -166,18 +167,16 @@ def _read(options: Mapping[str, Any]) -> list[Answer] | None:
     from hostaudit import audit, inventory
     from hostaudit.progress import Progress
 
-    hosts = inventory.load(
-        options["inventory"],
-        limit=options["limit"],
-        extra_vars=options["extra_vars"],
-        vault_password_file=options["vault_password_file"],
-    )
-    if options["list_hosts"]:
-        emit("".join(f"{host.name}\n" for host in hosts))
-        return None
-    with Progress(len(hosts), quiet=options["quiet"], verbose=options["verbose"]) as progress:
-        return audit.collected(hosts, _collect_options(options), progress.done)
-
-
-def _collect_options(options: Mapping[str, Any]) -> Any:
-    raise NotImplementedError
+    with Progress(quiet=options["quiet"], verbose=options["verbose"]) as progress:
+        hosts = inventory.load(
+            options["inventory"],
+            limit=options["limit"],
+            extra_vars=options["extra_vars"],
+            vault_password_file=options["vault_password_file"],
+            notice=progress.notice,
+        )
+        if options["list_hosts"]:
+            emit("".join(f"{host.name}\n" for host in hosts))
+            return None
+        progress.expect(len(hosts))
+        return audit.collected(hosts, collect_options(options, inventory.configured()), progress.done, progress.notice)

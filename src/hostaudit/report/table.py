@@ -56,7 +56,7 @@ def render(run: Run, out: TextIO, style: Style) -> None:
     _partial(console, run.hosts, style)
     _brief(console, shown, Status.PASS, "PASSED", style)
     _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
-    _recap(console, run)
+    _recap(console, run, anything=bool(shown))
     # rich fills its cells with blanks up to the width; a report that is mailed or diffed must not have them
     out.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
 
@@ -216,7 +216,7 @@ def _partial(console: Console, hosts: Iterable[HostReport], style: Style) -> Non
         _list(console, [(_names(names, style), reason) for reason, names in same.items()])
 
 
-def _recap(console: Console, run: Run) -> None:
+def _recap(console: Console, run: Run, *, anything: bool) -> None:
     total = len(run.hosts)
     by = {s: sum(h.status == s for h in run.hosts) for s in ("ok", "partial", "unreachable")}
     said = ", ".join(f"{n} {s}" for s, n in by.items() if n)
@@ -226,3 +226,5 @@ def _recap(console: Console, run: Run) -> None:
         f"findings: {n['active']} active, {n['risk']} risk; "
         f"{n['pass']} passed, {n['unknown']} not known, {n['n/a']} not applicable"
     )
+    if n["pass"] and not anything:
+        console.print("Nothing that loses packets was found; --show pass lists what was looked at.")

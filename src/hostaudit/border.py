@@ -1,0 +1,80 @@
+"""The border: what a host sent becomes a Snapshot, or is refused. Nothing behind it sees unchecked data."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from hostaudit.failures import HostError, excerpt, is_unsafe
+from hostaudit_agent.snapshot import SCHEMA, Snapshot
+
+_LAYOUT = {"\t": " ", "\n": " ", "\r": " "}
+
+
+@dataclass
+class _Header:
+    schema: str = ""
+
+
+def snapshot(body: bytes, where: str) -> Snapshot:
+    """Decode an agent's answer strictly, and replace control characters in every string of it.
+
+    The types bound the depth and what may stand where; the size was bounded before. Raises HostError of kind
+    ``output`` that names the path of what is wrong.
+    """
+    try:
+        header = msgspec.json.decode(body, type=_Header)
+        if header.schema != SCHEMA:
+            raise HostError(
+                "output",
+                f"the agent on {where} speaks {excerpt(header.schema, 60) or 'no schema'!r}, this program {SCHEMA!r}; "
+                f"use the agent that belongs to this version",
+            )
+        decoded = _decoder().decode(body)
+    except msgspec.ValidationError as problem:
+        raise HostError(
+            "output", f"the agent's answer from {where} is not as agreed: {excerpt(str(problem))}"
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        said = excerpt(body[:200])
+        raise HostError(
+            "output", f"the agent's answer from {where} is not JSON ({excerpt(str(problem), 100)}): {said!r}"
+        ) from None
+    except RecursionError:
+        raise HostError("output", f"the agent's answer from {where} is nested too deeply to be a snapshot") from None
+    cleaned: Snapshot = _clean(decoded)
+    return cleaned
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[Snapshot]:
+    return msgspec.json.Decoder(Snapshot, strict=True)
+
+
+def text(value: str) -> str:
+    """Return a string that can do nothing to a terminal: controls, bidirectional marks and the like replaced."""
+    if value.isprintable():  # false for every character of these categories
+        return value
+    return "".join(_LAYOUT.get(c, "\N{REPLACEMENT CHARACTER}" if is_unsafe(c) else c) for c in value)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {text(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_clean(v) for v in value]
+    if dataclasses.is_dataclass(value):
+        for name in _fields(value.__class__):
+            setattr(value, name, _clean(getattr(value, name)))
+    return value
+
+
+@cache
+def _fields(type_: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(type_))

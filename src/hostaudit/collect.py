@@ -1,0 +1,248 @@
+"""Reads all hosts at once: every host becomes Collected or Unreachable, whatever happens to it.
+
+Workers are daemon threads, bounded in number, with paced starts: a thread per host at once loses hosts to sshd's and
+the controller's own limits. One place, the calling thread, watches the deadline of every host's current step and ends
+what is late by closing it, so no blocking call needs to be trusted.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hostaudit import border, delivery, login, route
+from hostaudit.attempt import Attempt
+from hostaudit.failures import HostError, excerpt
+from hostaudit.local import LocalPipe
+from hostaudit.login import Flags, Login
+from hostaudit.model import Collected, Host, Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hostaudit.ssh import Connector
+
+PACE = 0.005
+"""Seconds between the starts of two connections."""
+GRACE = 3.0
+"""Seconds that a host's thread has to end once its time is over; then it is left behind."""
+RUN = 30.0
+"""Seconds for the agent's delivery and its work, beside the interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectOptions:
+    """How to collect. Times in seconds, sizes in bytes."""
+
+    forks: int = 20
+    connect_timeout: float = 10.0
+    """For each step of connecting: TCP, ssh's greeting and key exchange, login."""
+    run_timeout: float | None = None
+    """From the login to the answer; by default the interval and 30 s."""
+    interval: float = 2.0
+    """Between the agent's two samples; 0: one sample."""
+    all_netns: bool = False
+    census: bool = False
+    max_output: int = 8 << 20
+    flags: Flags = field(default_factory=Flags)
+    """What the command line says about logging in."""
+    configured: Flags = field(default_factory=Flags)
+    """What ansible.cfg says (``inventory.configured``)."""
+
+    @property
+    def seconds(self) -> float:
+        """The whole time of a run on a host."""
+        return self.interval + RUN if self.run_timeout is None else self.run_timeout
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The agent's command line."""
+        chosen = (("--all-netns", self.all_netns), ("--census", self.census))
+        return ("--interval", f"{self.interval:g}", *(name for name, on in chosen if on))
+
+
+def collect(
+    hosts: Sequence[Host],
+    agent: bytes,
+    options: CollectOptions,
+    progress: Callable[[Collected | Unreachable], object] | None = None,
+    notice: Callable[[str], object] | None = None,
+) -> list[Collected | Unreachable]:
+    """Return one result per host, in the order of ``hosts``. It never raises for a host.
+
+    ``agent`` is the zip application. ``progress`` gets every result as it comes, on the calling thread. ``notice`` gets
+    sentences about settings that are not followed, each once. On KeyboardInterrupt every connection is closed and the
+    exception goes on at once.
+    """
+    return _Collection(hosts, agent, options, notice or _no_notice).run(progress)
+
+
+def _no_notice(_text: str) -> None:
+    return
+
+
+def _body(answer: delivery.Answer, where: str) -> bytes:
+    """Return what the agent printed. Raises HostError of kind ``agent`` when it failed."""
+    if answer.code == 0:
+        return answer.body
+    said = excerpt(answer.stderr) or "nothing"
+    raise HostError("agent", f"the agent on {where} ended with exit code {answer.code}; it said: {said!r}")
+
+
+class _Collection:
+    """One call of ``collect``."""
+
+    def __init__(
+        self, hosts: Sequence[Host], agent: bytes, options: CollectOptions, notice: Callable[[str], object]
+    ) -> None:
+        self.hosts = hosts
+        self.agent = agent
+        self.options = options
+        self.notice = notice
+        self.noticed: set[str] = set()
+        self.lock = threading.Lock()
+        self.waiting = iter(range(len(hosts)))
+        self.next_start = 0.0
+        self.started: dict[int, tuple[Attempt, float]] = {}
+        self.done: queue.SimpleQueue[tuple[int, Collected | Unreachable]] = queue.SimpleQueue()
+        self.connector: Connector | None = None
+
+    def run(self, progress: Callable[[Collected | Unreachable], object] | None) -> list[Collected | Unreachable]:
+        results: dict[int, Collected | Unreachable] = {}
+        for _ in range(min(max(1, self.options.forks), len(self.hosts))):
+            self._start_worker()
+        try:
+            while len(results) < len(self.hosts):
+                for number, result in self._next():
+                    if number not in results:
+                        results[number] = result
+                        if progress:
+                            progress(result)
+        finally:
+            with self.lock:
+                self.waiting = iter(())
+                unfinished = [attempt for number, (attempt, _) in self.started.items() if number not in results]
+            for attempt in unfinished:
+                attempt.expire()
+            if self.connector is not None:
+                self.connector.close()
+        return [results[number] for number in range(len(self.hosts))]
+
+    def _next(self) -> list[tuple[int, Collected | Unreachable]]:
+        """Wait for a result, or until a host is late; return what is to be taken as a result now."""
+        with self.lock:
+            started = list(self.started.items())
+        now = time.monotonic()
+        abandoned: list[tuple[int, Collected | Unreachable]] = []
+        soonest = now + 1.0
+        for number, (attempt, began) in started:
+            if attempt.deadline > now:
+                soonest = min(soonest, attempt.deadline)
+            elif not attempt.expired:
+                attempt.expire()
+            elif attempt.deadline + GRACE < now:
+                with self.lock:
+                    self.started.pop(number, None)
+                self._start_worker()  # the late one's thread is stuck; it ends with the process
+                late = attempt.late
+                abandoned.append((number, self._unreachable(number, late, now - began)))
+        if abandoned:
+            return abandoned
+        try:
+            return [self.done.get(timeout=max(0.01, min(soonest - now, 1.0)))]
+        except queue.Empty:
+            return []
+
+    def _start_worker(self) -> None:
+        threading.Thread(target=self._work, daemon=True, name="hostaudit-host").start()
+
+    def _work(self) -> None:
+        """Take one host after the other until none is left."""
+        while True:
+            with self.lock:
+                number = next(self.waiting, None)
+                if number is None:
+                    return
+                start = max(time.monotonic(), self.next_start)
+                self.next_start = start + PACE
+            time.sleep(max(0.0, start - time.monotonic()))
+            attempt, began = Attempt(), time.monotonic()
+            with self.lock:
+                self.started[number] = (attempt, began)
+            result = self._one(number, attempt, began)
+            with self.lock:
+                abandoned = self.started.pop(number, None) is None
+            if abandoned:
+                return  # another worker has taken this one's place
+            self.done.put((number, result))
+
+    def _one(self, number: int, attempt: Attempt, began: float) -> Collected | Unreachable:
+        """Read one host. Whatever goes wrong is its result."""
+        host = self.hosts[number]
+        try:
+            how = login.resolve(host, self.options.flags, self.options.configured)
+            answer = self._local(how, attempt) if how.local else self._remote(how, attempt)
+            snapshot = border.snapshot(_body(answer, host.name), host.name)
+        except HostError as failure:
+            reason = attempt.late if attempt.expired else failure
+            return self._unreachable(number, reason, time.monotonic() - began)
+        except Exception as bug:  # noqa: BLE001 - one host's trouble is never another's
+            reason = HostError("agent", f"internal error: {type(bug).__name__}: {excerpt(str(bug))}; please report it")
+            return self._unreachable(number, attempt.late if attempt.expired else reason, time.monotonic() - began)
+        return Collected(host, snapshot, round(time.monotonic() - began, 3))
+
+    def _unreachable(self, number: int, failure: HostError, seconds: float) -> Unreachable:
+        return Unreachable(self.hosts[number], failure.kind, border.text(failure.reason), round(seconds, 3))
+
+    def _request(self, how: Login, python: tuple[str, ...]) -> delivery.Request:
+        options = self.options
+        return delivery.Request(
+            agent=self.agent,
+            arguments=options.arguments,
+            python=python,
+            become=how.become,
+            become_user=how.become_user,
+            become_password=how.become_password,
+            seconds=options.seconds,
+            max_output=options.max_output,
+        )
+
+    def _local(self, how: Login, attempt: Attempt) -> delivery.Answer:
+        request = self._request(how, how.python or (sys.executable,))
+        until = attempt.enter(self.options.seconds + GRACE, f"{how.name}: the agent did not end in time") - GRACE
+        pipe = LocalPipe(request.command)
+        attempt.hold(pipe.kill)
+        try:
+            return delivery.run(pipe, request, how.name, until)
+        finally:
+            pipe.close()
+
+    def _remote(self, how: Login, attempt: Attempt) -> delivery.Answer:
+        from hostaudit import ssh
+
+        with self.lock:
+            connector = self.connector = self.connector or ssh.Connector(self.options.connect_timeout)
+        way = route.find(how)
+        for setting in way.ignored:
+            self._notice_once(f"{setting} is not followed by this program")
+        connection = connector.connect(way, attempt)
+        where = way.hops[-1].where
+        request = self._request(how, how.python)
+        try:
+            # ``delivery`` knows best what is late and says so first; the watch is for what blocks below it.
+            late = f"{where} took the login, but its connection hangs: no answer within {self.options.seconds:g} s"
+            until = attempt.enter(self.options.seconds + GRACE, late) - GRACE
+            return ssh.deliver(connection, request, where, until)
+        finally:
+            ssh.close(connection)
+
+    def _notice_once(self, text: str) -> None:
+        with self.lock:
+            if text in self.noticed:
+                return
+            self.noticed.add(text)
+        self.notice(text)

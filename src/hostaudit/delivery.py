@@ -1,0 +1,257 @@
+"""Brings the agent to a host and its answer back, over any pair of streams; one round trip, nothing on its disk.
+
+The command line finds a Python and hands it a one-line program that reads ``loader.py`` from stdin; the loader reads
+the agent. No secret stands on a command line. The answer is framed: whatever banners, dot files and sudo print before
+or after it is skipped.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Protocol
+
+from hostaudit.failures import HostError, excerpt
+from hostaudit.sudo import SudoPrompt, refusal
+
+CANDIDATES = tuple((f"python3{minor}",) for minor in ("", ".14", ".13", ".12", ".11", ".10", ".9"))
+"""Where the distribution's python3 is too old a newer one often lies beside it."""
+NOISE = 1 << 20
+"""Bytes around the answer that a login shell may print."""
+TOO_OLD = 86
+
+# Parsed by whatever Python is there, 2.7 included: it must arrive at saying that it is too old.
+_FIRST_LINE = (
+    "import sys;sys.version_info<(3,9)and(sys.stderr.write(sys.version),sys.exit({old}));"
+    "exec(sys.stdin.buffer.read({size}))"
+)
+_VERSION = re.compile(rb"([23]\.\d+\.\d+\S*) \(")
+
+
+class Pipe(Protocol):
+    """A started command. What blocks is ended from outside, by closing it; every call may raise OSError or EOFError."""
+
+    def send(self, data: bytes) -> None:
+        """Write all of it to the command's stdin."""
+
+    def receive(self, seconds: float) -> tuple[bytes, bytes, bool]:
+        """Wait for something to read; return (stdout, stderr, both have ended)."""
+
+    def status(self) -> int | None:
+        """Return the exit code of a command that has ended; ``None`` where it is not told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run, and how."""
+
+    agent: bytes = field(repr=False)
+    arguments: tuple[str, ...] = ()
+    python: tuple[str, ...] = ()
+    become: bool = False
+    become_user: str = "root"
+    become_password: str = field(default="", repr=False)
+    seconds: float = 60.0
+    """After which the loader ends itself, should nobody be left to end it."""
+    max_output: int = 8 << 20
+    nonce: str = field(default_factory=lambda: "hostaudit-" + secrets.token_hex(12))
+
+    @property
+    def program(self) -> bytes:
+        """What goes to stdin: the loader and its call, then the agent."""
+        return self.loader + self.agent
+
+    @property
+    def loader(self) -> bytes:
+        """The loader's source with the call at its end."""
+        source = (resources.files("hostaudit") / "loader.py").read_bytes()
+        call = (
+            f"\nmain({self.nonce!r}, {len(self.agent)}, {list(self.arguments)!r}, {self.max_output}, "
+            f"{max(1, round(self.seconds))})\n"
+        )
+        return source + call.encode()
+
+    @property
+    def command(self) -> str:
+        """The command line. One line without single quotes inside, so that any login shell passes it on."""
+        first = _FIRST_LINE.format(old=TOO_OLD, size=len(self.loader))
+        tries = []
+        for words in [self.python] if self.python else CANDIDATES:
+            name = " ".join(f'"{w}"' for w in words)
+            tries.append(
+                f'if command -v "{words[0]}" >/dev/null 2>&1; then {name} -I -S -c "$b"; r=$?; '
+                f'[ $r -eq {TOO_OLD} ] || exit $r; o="$o {words[-1]}"; fi; '
+            )
+        inner = f'b="{first}"; o=; {"".join(tries)}echo; echo {self.nonce} nopython $o; exit 87'
+        if not self.become:
+            return f"exec /bin/sh -c '{inner}'"
+        how = f'-S -p "{self.nonce} prompt"' if self.become_password else "-n"
+        outer = (
+            f'LC_ALL=C; export LC_ALL; [ "$(id -un)" = "$1" ] && exec /bin/sh -c "$0"; '
+            f"command -v sudo >/dev/null 2>&1 || {{ echo; echo {self.nonce} nosudo; exit 87; }}; "
+            f'exec sudo {how} -u "$1" /bin/sh -c "$0"'
+        )
+        return f"exec /bin/sh -c '{outer}' 'echo; echo {self.nonce} ready; {inner}' '{self.become_user}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the agent said."""
+
+    body: bytes
+    code: int
+    stderr: bytes
+
+
+def run(pipe: Pipe, request: Request, where: str, until: float) -> Answer:
+    """Deliver the agent, wait for its answer until ``until`` (monotonic clock). Raises HostError."""
+    exchange = _Exchange(pipe, request, where)
+    try:
+        exchange.prepare(until)
+        exchange.send(request.program)
+        return exchange.answer(until)
+    except TimeoutError:
+        raise exchange.too_late() from None
+    except (OSError, EOFError) as problem:
+        raise HostError(
+            "connect", f"the connection to {where} broke while the agent ran: {problem}; try again"
+        ) from None
+
+
+class _Exchange:
+    """One conversation with a host."""
+
+    def __init__(self, pipe: Pipe, request: Request, where: str) -> None:
+        self.pipe = pipe
+        self.request = request
+        self.where = where
+        self.out = bytearray()
+        self.err = bytearray()
+        self.ended = False
+        self.searched = 0
+
+    def prepare(self, until: float) -> None:
+        """Where sudo may ask for a password, answer it, and wait until the loader's turn has come."""
+        if not (self.request.become and self.request.become_password):
+            return
+        prompt = SudoPrompt(f"{self.request.nonce} prompt".encode(), self.request.become_password, self.where)
+        ready = f"\n{self.request.nonce} ready\n".encode()
+        while ready not in self.out and not self.ended:
+            self._receive(until)
+            reply = prompt.reply(bytes(self.err))
+            if reply:
+                self.send(reply)
+
+    def send(self, data: bytes) -> None:
+        """Send, unless the other side has ended already: why it did is told by what it said."""
+        with suppress(OSError, EOFError):
+            self.pipe.send(data)
+
+    def answer(self, until: float) -> Answer:
+        """Receive until the frame is whole. Raises HostError when it never will be."""
+        while True:
+            found = self._frame()
+            if found:
+                return found
+            if self.ended:
+                raise self._failure()
+            self._receive(until)
+
+    def too_late(self) -> HostError:
+        """Say how far it came when its time was over."""
+        seconds = f"{self.request.seconds:g} s"
+        if f"\n{self.request.nonce} answer ".encode() in self.out:
+            return HostError(
+                "timeout", f"{self.where} stopped in the middle of its answer ({seconds} are over); the link hangs"
+            )
+        said = excerpt(bytes(self.err)) or excerpt(bytes(self.out))
+        heard = f"; it said: {said!r}" if said else ""
+        return HostError(
+            "timeout",
+            f"{self.where} took the login, but its answer did not come within {seconds}{heard}; "
+            f"see whether `true` over ssh ends there, and whether it is overloaded",
+        )
+
+    def _receive(self, until: float) -> None:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        out, err, self.ended = self.pipe.receive(left)
+        self.out += out
+        self.err += err
+        del self.err[: -(1 << 16)]
+        if len(self.out) > self.request.max_output + NOISE:
+            raise HostError(
+                "output",
+                f"{self.where} sent more than {self.request.max_output + NOISE} bytes without an answer: "
+                f"{excerpt(bytes(self.out[:200]))!r}; look at what its login shell prints",
+            )
+
+    def _frame(self) -> Answer | None:
+        """Return the answer once all of it is here."""
+        mark = f"\n{self.request.nonce} answer ".encode()
+        start = self.out.find(mark, self.searched)
+        if start < 0:
+            self.searched = max(0, len(self.out) - len(mark))
+            return None
+        self.searched = start
+        line_end = self.out.find(b"\n", start + len(mark))
+        if line_end < 0:
+            return None
+        try:
+            code, length, packed, said = (int(n) for n in bytes(self.out[start + len(mark) : line_end]).split())
+        except ValueError:
+            raise HostError("output", f"{self.where} sent a damaged answer; try again") from None
+        begin = line_end + 1
+        if len(self.out) < begin + packed + said:
+            return None
+        if length > self.request.max_output:
+            raise HostError(
+                "output",
+                f"the agent on {self.where} answered {length} bytes, more than the {self.request.max_output} that are "
+                f"taken; leave out --census or --all-netns there",
+            )
+        stderr = bytes(self.out[begin + packed : begin + packed + said])
+        return Answer(self._unpack(bytes(self.out[begin : begin + packed])), code, stderr)
+
+    def _unpack(self, packed: bytes) -> bytes:
+        """Decompress, never to more than was agreed on."""
+        unpacker = zlib.decompressobj()
+        try:
+            body = unpacker.decompress(packed, self.request.max_output + 1)
+        except zlib.error:
+            raise HostError("output", f"{self.where} sent a damaged answer; try again") from None
+        if len(body) > self.request.max_output:
+            raise HostError("output", f"{self.where} sent more than {self.request.max_output} bytes; nothing was read")
+        return body
+
+    def _failure(self) -> HostError:
+        """Say why there is no answer, from what the host said instead."""
+        nonce = self.request.nonce.encode()
+        out, err = bytes(self.out), bytes(self.err).replace(nonce + b" prompt", b"")
+        if self.request.become:
+            reason = refusal(out, err, nonce, self.where)
+            if reason:
+                return HostError("sudo", reason)
+        missing = re.search(rb"\n" + nonce + rb" nopython(.*)\n", out)
+        asked = " ".join(self.request.python) or "python3"
+        advice = "install Python 3.9 or newer, or set ansible_python_interpreter"
+        if missing:
+            version = _VERSION.search(err)
+            if missing[1].strip():
+                old = f" ({excerpt(version[1], 20)})" if version else ""
+                return HostError("python", f"{asked} of {self.where} is older than 3.9{old}; {advice}")
+            return HostError("python", f"{self.where} has no {asked}; {advice}")
+        if b"Unknown option: -I" in err:
+            return HostError("python", f"{asked} of {self.where} is Python 2; {advice}")
+        status = self.pipe.status()
+        said = excerpt(err) or excerpt(out)
+        ended = "ended" if status is None else f"ended with exit code {status}"
+        if not said:
+            return HostError("output", f"{self.where} {ended} without an answer and without a word; try `ssh` by hand")
+        return HostError("output", f"{self.where} {ended} without an answer; it said: {said!r}")
