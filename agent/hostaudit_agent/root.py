@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-CHUNK = 1 << 16
+PAGE, CHUNK = 1 << 12, 1 << 20
 LARGEST = 16 << 20
 """Bytes; nothing that is read here is nearly as large, so a larger file is not what its name says."""
 
@@ -77,15 +77,17 @@ class Root:
 
 
 def _whole(fd: int) -> bytes:
-    """Read until the end. Kernel files give a page at a time, so a short read is not the end."""
-    data = os.read(fd, CHUNK)
-    if not data:
-        return data
-    parts, size = [data], len(data)
+    """Read until the end. Kernel files give a page at a time, so a short read is not the end.
+
+    Most files are knobs of a few bytes: the buffer begins small, and its size is what costs.
+    """
+    data = os.read(fd, PAGE)
+    parts, size, wanted = [data], len(data), PAGE
     while data:
-        data = os.read(fd, CHUNK)
+        data = os.read(fd, wanted)
         parts.append(data)
         size += len(data)
         if size > LARGEST:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        wanted = min(CHUNK, 2 * wanted)
     return b"".join(parts)
