@@ -1,17 +1,23 @@
-"""What to say about sysctls that run otherwise than configured. Pure."""
+"""Sysctls that run otherwise than configured: which ones count, and what to say about them. Pure."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hostaudit import owners
+from hostaudit.checks import _links
 from hostaudit.model import Remedy
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
     from hostaudit.owners import Writer
+    from hostaudit_agent.snapshot import Knob, Sysctl
 
+_INTERFACE = re.compile(r"net\.ipv[46]\.(?:conf|neigh)\.(?!all\.|default\.)(.+)\.[^.]+")
+_LEFT_OUT = {"net.ipv4.conf.all.forwarding", "net.netfilter.nf_conntrack_buckets"}
+"""Another name of ip_forward; a number that the kernel rounds."""
 _MODULES = {"net.netfilter.": "nf_conntrack", "net.bridge.": "br_netfilter"}
 
 
@@ -34,6 +40,43 @@ class Fact:
 def module(key: str) -> str:
     """Return the module that brings the key; empty for those that every kernel has."""
     return next((name for prefix, name in _MODULES.items() if key.startswith(prefix)), "")
+
+
+def matters(sysctl: Sysctl, part: str) -> bool:
+    """Say whether what was not read could have drifted: a file, or a key that a file sets."""
+    return part == "configured" or (part in sysctl.knobs and sysctl.knobs[part].configured is not None)
+
+
+def differs(view: View, key: str, knob: Knob) -> bool:
+    """Say whether a configured knob runs otherwise, and it is this host's business (see the check's page)."""
+    assert knob.configured is not None  # noqa: S101 - the caller looked
+    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and _owned(view)):
+        return False
+    platform = view.snapshot.platform
+    inside = platform is not None and (bool(platform.container) or platform.first_netns is False)
+    if knob.running is None:
+        return module(key) != "" and not inside and not view.unread(f"sysctl.{key}")
+    if not knob.writable or knob.running.split() == knob.configured.value.split():
+        return False
+    writer = owners.writer(platform, key)
+    if writer and writer.option and owners.option(platform, writer.option) == knob.running:
+        return False  # host.fw was asked, and obeyed: the line of sysctl.d is a leftover
+    named = _INTERFACE.fullmatch(key)
+    return named is None or _own_line(view, key, knob, named[1].replace("/", "."))
+
+
+def _owned(view: View) -> bool:
+    platform = view.snapshot.platform
+    return bool(owners.writer(platform, owners.CONNTRACK_MAX) or owners.firewall(platform))
+
+
+def _own_line(view: View, key: str, knob: Knob, interface: str) -> bool:
+    """Say whether a line sets this interface's key alone, and the interface is a real one."""
+    sysctl, table = view.snapshot.sysctl, view.snapshot.link
+    assert sysctl is not None  # noqa: S101 - reads
+    link = _links.named(table, interface) if table else None
+    shared = any(other.configured == knob.configured for name, other in sysctl.knobs.items() if name != key)
+    return not shared and (link is None or link.kind in _links.SEGMENT_KINDS)
 
 
 def summary(drifted: dict[str, Fact]) -> str:

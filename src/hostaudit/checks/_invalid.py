@@ -8,7 +8,7 @@ bridge always (net/bridge/br_netfilter_hooks.c).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hostaudit.checks import _links, _say
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 ALWAYS_THERE = frozenset({"PVEFW-HOST-IN", "PVEFW-HOST-OUT", "PVEFW-Drop", "PVEFW-Reject"})
 """Chains in which pve-firewall drops INVALID whatever ``nf_conntrack_allow_invalid`` says."""
+
+_LONGEST = 28
+"""Characters of a chain's name, as iptables limits it; nftables allows 255."""
 
 _THROUGH = frozenset({"prerouting", "forward", "postrouting"})
 _BRIDGED = {"ip": ("iptables",), "ip6": ("ip6tables",), "inet": ("iptables", "ip6tables")}
@@ -57,7 +60,8 @@ class Drops:
     def chain(self) -> str:
         """The chain to name in a sentence."""
         rule = self.met[0]
-        return f"{rule.family} {rule.table} {rule.chain}" if rule.backend == "nftables" else rule.chain
+        name = rule.chain if len(rule.chain) <= _LONGEST else rule.chain[: _LONGEST - 3] + "..."
+        return f"nft {name}" if rule.backend == "nftables" else name
 
 
 def paths(snapshot: Snapshot) -> tuple[str, ...]:
@@ -115,7 +119,22 @@ def readable(view: View) -> bool:
     return snapshot.firewall is not None and snapshot.link is not None and snapshot.sysctl is not None
 
 
-def waiting(view: View) -> list[str]:
+def pairs(view: View, droppers: list[str]) -> dict[str, Any]:
+    """Return, per host that drops, which others hold the first half of handshakes that it never saw begin.
+
+    A tuple that waits on both hosts went through both: its SYN-ACK is not INVALID there.
+    """
+    pairs: dict[str, Any] = {}
+    waiting = {member.host.name: _waiting(member) for member in (view, *view.peers)}
+    for dropper in droppers:
+        known = set(waiting[dropper])
+        halves = {n: sorted(set(t) - known)[:8] for n, t in waiting.items() if n != dropper and set(t) - known}
+        if halves:
+            pairs[dropper] = halves
+    return pairs
+
+
+def _waiting(view: View) -> list[str]:
     """Return the TCP tuples of this host that wait for a SYN-ACK, as the census saw them."""
     census = view.snapshot.conntrack.census if view.snapshot.conntrack else None
     return census.one_sided if census else []

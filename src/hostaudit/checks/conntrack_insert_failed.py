@@ -11,7 +11,8 @@ Why it matters
     an attack on the hash. ``drop`` without a full table is a clash that could not be resolved, or a failed helper.
 
 Active when
-    ``insert_failed``, or ``drop`` while the table has room, grew by ``active_packets`` or more between the samples.
+    ``insert_failed``, or ``drop`` while less than ``full_share`` of the table is used, grew by ``active_packets`` or
+    more between the samples.
     Totals since boot never count: they only tell that it happened once. A ``clash_resolve`` is a race that the
     kernel did resolve: it is shown, and no fault.
 

@@ -66,7 +66,7 @@ def evaluate(view: View) -> Finding:
     droppers = [p.host.name for p in view.peers if p.host.name in others and _invalid.dropping(p, others[p.host.name])]
     active = _invalid.dropping(view, drops)
     declared = {v.host.name: v.host.asymmetric for v in (view, *view.peers) if v.host.asymmetric}
-    shown = _pairs(view, [*([view.host.name] if active else []), *droppers])
+    shown = _invalid.pairs(view, [*([view.host.name] if active else []), *droppers])
     evidence = _evidence(view, drops) | {"declared": declared, "shown": shown, "peers_dropping": droppers}
 
     judged = _judge(view, drops, active=active, declared=bool(declared), droppers=droppers)
@@ -118,21 +118,6 @@ def _nothing_met(view: View, drops: Drops) -> Finding:
         return unknown(f"rules may hide in {missing[0].surface.partition('.')[2]}: {missing[0].reason}")
     evidence = {"ways": list(ways), "always_there": list(drops.always_there), "elsewhere": list(drops.elsewhere)}
     return passed("no rule drops INVALID packets that pass through this host", **evidence)
-
-
-def _pairs(view: View, droppers: list[str]) -> dict[str, Any]:
-    """Return, per host that drops, which others hold the first half of handshakes that it never saw begin.
-
-    A tuple that waits on both hosts went through both: its SYN-ACK is not INVALID there.
-    """
-    pairs: dict[str, Any] = {}
-    waiting = {member.host.name: _invalid.waiting(member) for member in (view, *view.peers)}
-    for dropper in droppers:
-        known = set(waiting[dropper])
-        halves = {n: sorted(set(t) - known)[:8] for n, t in waiting.items() if n != dropper and set(t) - known}
-        if halves:
-            pairs[dropper] = halves
-    return pairs
 
 
 def _evidence(view: View, drops: Drops) -> dict[str, Any]:

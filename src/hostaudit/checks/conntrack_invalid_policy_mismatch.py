@@ -9,7 +9,8 @@ Why it matters
     that was forgotten, or joined later, breaks what works on all others; a live migration moves the fault.
 
 Active when
-    One of the odd hosts drops so many INVALID packets now that ``conntrack-invalid-drop`` is active there.
+    One of the odd hosts drops so many INVALID packets now that ``conntrack-invalid-drop`` is active there, judged by
+    this check's own ``active_packets`` and ``noise_share``.
 
 How it is remedied
     Where an asymmetric path is declared, the hosts that drop are the wrong ones, however many they are; on Proxmox

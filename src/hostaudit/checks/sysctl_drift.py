@@ -35,7 +35,7 @@ import re
 from typing import TYPE_CHECKING
 
 from hostaudit import owners
-from hostaudit.checks import _drift, _links, _say, check, not_applicable, passed
+from hostaudit.checks import _drift, _say, check, not_applicable, passed, unknown
 from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from hostaudit_agent.snapshot import Knob
 
 _VENDOR = ("/usr/lib/", "/lib/")
-_INTERFACE = re.compile(r"net\.ipv[46]\.(?:conf|neigh)\.(?!all\.|default\.)(.+)\.[^.]+")
-_LEFT_OUT = {"net.ipv4.conf.all.forwarding", "net.netfilter.nf_conntrack_buckets"}
-"""Another name of ip_forward; a number that the kernel rounds."""
 _WEIGHTY = re.compile(r"net\.(netfilter|bridge)\..*|.*\.(rp_filter|ip_forward|forwarding|tcp_syncookies)")
 
 
@@ -60,7 +57,7 @@ def evaluate(view: View) -> Finding:
     drifted: dict[str, _drift.Fact] = {}
     vendor: dict[str, str] = {}
     for key, knob in sorted(sysctl.knobs.items()):
-        if knob.configured is None or not _differs(view, key, knob):
+        if knob.configured is None or not _drift.differs(view, key, knob):
             continue
         if knob.configured.file.startswith(_VENDOR):
             vendor[key] = f"{knob.running} runs, {knob.configured.value} by {knob.configured.file}"
@@ -75,6 +72,8 @@ def evaluate(view: View) -> Finding:
         "not_applied": sysctl.not_applied,
     }
     if not drifted and not dead:
+        if missing := [u for u in view.unread("sysctl.") if _drift.matters(sysctl, u.surface.removeprefix("sysctl."))]:
+            return unknown(f"{missing[0].surface.removeprefix('sysctl.')}: {missing[0].reason}")
         return passed(f"{_say.plural(compared, 'configured sysctl')} run as configured", **evidence)
     weighty = any(_WEIGHTY.fullmatch(key) for key in drifted)
     return view.fail(
@@ -89,37 +88,6 @@ def evaluate(view: View) -> Finding:
         advice=_drift.advice(view, drifted, dead=bool(dead)),
         cause=f"run otherwise than configured: {', '.join(drifted)}" if drifted else "/etc/sysctl.conf is not read",
     )
-
-
-def _differs(view: View, key: str, knob: Knob) -> bool:
-    assert knob.configured is not None  # noqa: S101 - the caller looked
-    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and _owned(view)):
-        return False
-    platform = view.snapshot.platform
-    inside = platform is not None and (bool(platform.container) or platform.first_netns is False)
-    if knob.running is None:
-        return _drift.module(key) != "" and not inside and not view.unread(f"sysctl.{key}")
-    if not knob.writable or knob.running.split() == knob.configured.value.split():
-        return False
-    writer = owners.writer(platform, key)
-    if writer and writer.option and owners.option(platform, writer.option) == knob.running:
-        return False  # host.fw was asked, and obeyed: the line of sysctl.d is a leftover
-    named = _INTERFACE.fullmatch(key)
-    return named is None or _own_line(view, key, knob, named[1].replace("/", "."))
-
-
-def _owned(view: View) -> bool:
-    platform = view.snapshot.platform
-    return bool(owners.writer(platform, owners.CONNTRACK_MAX) or owners.firewall(platform))
-
-
-def _own_line(view: View, key: str, knob: Knob, interface: str) -> bool:
-    """Say whether a line sets this interface's key alone, and the interface is a real one."""
-    sysctl, table = view.snapshot.sysctl, view.snapshot.link
-    assert sysctl is not None  # noqa: S101 - reads
-    link = _links.named(table, interface) if table else None
-    shared = any(other.configured == knob.configured for name, other in sysctl.knobs.items() if name != key)
-    return not shared and (link is None or link.kind in _links.SEGMENT_KINDS)
 
 
 def _fact(view: View, key: str, knob: Knob) -> _drift.Fact:
