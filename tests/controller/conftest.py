@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from hostaudit.model import Host
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SSHD = "/usr/sbin/sshd"
-PASSWORD = "correct horse"  # noqa: S105 - of users that exist only in the fleet's namespace
-PYTHON_36 = "/root/.pyenv/versions/3.6.15/bin/python"
+PYTHON = "/usr/bin/python3"
+PASSWORD = "correct horse"
+OLD_PYTHON = next(iter(sorted(Path("~/.pyenv/versions").expanduser().glob("3.[5678].*/bin/python"))), None)
 
 # What a user's login shell does; the hosts' differences are made of these.
 SHELLS = {
@@ -53,7 +55,7 @@ nosudo ALL=(ALL) NOPASSWD: ALL
 USERS = {**{name: name for name in SHELLS}, **dict.fromkeys(("sudofree", "sudopass", "sudotty", "sudonot"), "plain")}
 
 
-def fake_agent(main: str = "") -> bytes:
+def _agent(main: str = "") -> bytes:
     """Return a zip application that answers like an agent; ``main`` runs before, with ``document`` to change."""
     source = textwrap.dedent("""\
         import json, os, sys
@@ -69,12 +71,23 @@ def fake_agent(main: str = "") -> bytes:
     return file.getvalue()
 
 
+@pytest.fixture(scope="session")
+def fake_agent() -> Callable[[str], bytes]:
+    """Return what makes a small agent that answers with a snapshot; its source may change ``document`` first."""
+    return _agent
+
+
 @dataclass(frozen=True)
 class Fleet:
     """Where the fleet is."""
 
     directory: Path
     port: int
+    password: str = PASSWORD
+    """Of every user but root."""
+    python: str = PYTHON
+    """One that every user may run."""
+    old_python: Path | None = OLD_PYTHON
 
     def host(self, user: str = "root", number: int = 1, **variables: Any) -> Host:
         """Return a host of its own address, with strict host keys, that is logged in to as ``user``."""
@@ -159,15 +172,15 @@ def _files(directory: Path, port: int) -> None:
         f"ListenAddress 0.0.0.0:{port} rdomain lo\n"
         + "".join(f"HostKey {directory}/host_{kind}\n" for kind in host_keys)
         + f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nUsePAM no\nUseDNS no\nPrintMotd no\n"
-        "PasswordAuthentication yes\nPermitRootLogin yes\nMaxStartups 500\nPidFile none\nLogLevel ERROR\n"
+        "SetEnv SHLVL=2\nPasswordAuthentication yes\nPermitRootLogin yes\nMaxStartups 500\nPidFile none\nLogLevel ERROR\n"
     )
     for folder in ("empty", "old", "beside", "python"):
         (directory / folder).mkdir()
-    if Path(PYTHON_36).exists():
-        (directory / "old" / "python3").symlink_to(PYTHON_36)
-        (directory / "beside" / "python3").symlink_to(PYTHON_36)
-    (directory / "beside" / "python3.11").symlink_to("/usr/bin/python3")
-    (directory / "python" / "python3").symlink_to("/usr/bin/python3")
+    if OLD_PYTHON:
+        (directory / "old" / "python3").symlink_to(OLD_PYTHON)
+        (directory / "beside" / "python3").symlink_to(OLD_PYTHON)
+    (directory / "beside" / "python3.11").symlink_to(PYTHON)
+    (directory / "python" / "python3").symlink_to(PYTHON)
     (directory / "python" / "id").symlink_to("/usr/bin/id")
     for name, body in SHELLS.items():
         shell = directory / f"shell-{name}"
