@@ -46,7 +46,8 @@ class Census:
     """TCP entries by state, in the kernel's words: ``SYN_SENT``, ``ESTABLISHED``, ``TIME_WAIT``, ..."""
     unreplied: int
     truncated: bool
-    """The bound was reached: the numbers are a sample, not a total."""
+    """The bound was reached: the numbers are a sample, not a total. With ``entries`` 0 nothing was counted: only
+    ``unreplied`` and ``one_sided`` were read, which the kernel filters and which is therefore cheap."""
     one_sided: list[str] = field(default_factory=list)
     """Up to 64 TCP tuples that wait for a SYN-ACK, ``10.0.0.10:20009>10.0.0.100:8080``: the ingress half of an
     asymmetric handshake."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,6 @@ from hostaudit_agent.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 SNMP = """\
 Ip: Forwarding DefaultTTL FragFails
@@ -140,9 +140,7 @@ def test_a_dropped_packet_of_the_kernel_moves_its_counter(netns: Callable[[], An
     )
     there.ip("link set e1 up", "addr add 192.0.2.2/24 dev e1", "link set lo up")
     with there.entered():
-
-        with open("/proc/sys/net/ipv4/conf/e1/rp_filter", "w") as f:
-            f.write("1")
+        Path("/proc/sys/net/ipv4/conf/e1/rp_filter").write_text("1")
         before = counters.sample(Root())
     here.ip("addr add 203.0.113.9/32 dev e0")
     here.run("python3", "-c", SEND)

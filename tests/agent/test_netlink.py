@@ -50,7 +50,7 @@ class Kernel(Netlink):
 
     def recvfrom_into(self, buffer: bytearray, _: int, __: int) -> tuple[int, tuple[int, int]]:
         if not self.answers:
-            raise socket.timeout
+            raise TimeoutError
         answer = self.answers.pop(0)
         if isinstance(answer, OSError):
             raise answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,6 @@ from hostaudit_agent.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from hostaudit_agent.snapshot import Platform
 
@@ -117,7 +117,10 @@ def test_owners_with_their_evidence(tmp_path: Path) -> None:
     found = {owner.name: owner for owner in read(root).owners}
     assert sorted(found) == ["cilium", "kube-proxy", "tuned", "ufw"]
     assert found["kube-proxy"].evidence == "process 812 (kube-proxy)"
-    assert (found["tuned"].evidence, found["tuned"].version) == ("process 813 (tuned), profile network-latency", "2.25-1")
+    assert (found["tuned"].evidence, found["tuned"].version) == (
+        "process 813 (tuned), profile network-latency",
+        "2.25-1",
+    )
     assert found["cilium"].evidence == "file /etc/sysctl.d/99-zzz-override_cilium.conf"
     assert (found["ufw"].evidence, found["ufw"].version) == ("ENABLED=yes in /etc/ufw/ufw.conf", "9.1.2")
 
@@ -169,9 +172,8 @@ def test_a_process_of_another_namespace_owns_nothing_here(netns: Callable[[], An
     with subprocess.Popen(["ip", "netns", "exec", space.name, str(sleeper), "30"], stdout=subprocess.DEVNULL) as there:
         try:
             for _ in range(500):  # until ip(8) has become the sleeper
-                with open(f"/proc/{there.pid}/comm") as f:
-                    if f.read() == "kube-proxy\n":
-                        break
+                if Path(f"/proc/{there.pid}/comm").read_text() == "kube-proxy\n":
+                    break
             outside = [owner.name for owner in platform.collect(Root(), None, lambda _part, _why: None).owners]
             with space.entered():
                 inside = [owner.name for owner in platform.collect(Root(), None, lambda _part, _why: None).owners]

@@ -121,7 +121,10 @@ def test_rp_filter_drops_as_we_say(netns: Callable[[], Any], every: int, own: in
     from hostaudit_agent.collectors import counters
 
     here, there = netns(), netns()
-    here.ip(f"link add e0 type veth peer name e1 address 02:00:00:00:00:01 netns {there.name}", "link set e0 up", "addr add 192.0.2.1/24 dev e0",
+    here.ip(
+        f"link add e0 type veth peer name e1 address 02:00:00:00:00:01 netns {there.name}",
+        "link set e0 up",
+        "addr add 192.0.2.1/24 dev e0",
         "neigh add 192.0.2.2 lladdr 02:00:00:00:00:01 dev e0",  # the filter would drop the ARP request too
     )
     here.ip("addr add 198.51.100.1/32 dev e0")

@@ -11,7 +11,6 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from hostaudit_agent.netfilter import census as table
 from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attributes
 from hostaudit_agent.presence import has_module
 from hostaudit_agent.snapshot import Conntrack
@@ -215,6 +214,8 @@ def _census(
     if not whole and _one_sided_left[0] <= 0:
         unread("census.one_sided", "the time for walking the table went into other namespaces; ask for the census")
         return None
+    from hostaudit_agent.netfilter import census as table  # noqa: PLC0415 - idle hosts need not compile it
+
     began = time.monotonic()
     try:
         with Netlink(NETLINK_NETFILTER, timeout=20.0) as nl:

@@ -102,7 +102,7 @@ def _scan(nl: Netlink, request: bytes, limit: int, seconds: float) -> tuple[dict
     for buffer, size in nl.stream(CT_GET, request):
         try:
             limit -= _tally(buffer, size, layouts, kinds, waiting)
-        except (IndexError, struct.error):
+        except (IndexError, KeyError, struct.error):
             raise OSError(errno.EBADMSG, "malformed conntrack entry") from None
         if limit <= 0 or time.monotonic() > deadline:
             return kinds, sorted(waiting), True

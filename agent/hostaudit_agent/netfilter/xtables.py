@@ -5,8 +5,8 @@ return a table as one blob: entries back to back, each with the conditions on th
 target. A user's chain begins with an entry whose target is ERROR and holds the chain's name, and ends with a RETURN; a
 built-in chain begins at hook_entry[hook] and ends with its policy at underflow[hook].
 
-Asking for a table that is not there makes the kernel create it, so only tables named in /proc/net/ip_tables_names are
-read. Python's own getsockopt takes no input and at most 1024 bytes; hence ctypes.
+Asking for a table that is not there makes the kernel create it, so callers name only those in
+/proc/net/ip_tables_names. Python's own getsockopt takes no input and at most 1024 bytes; hence ctypes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ import errno
 import os
 import socket
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hostaudit_agent.netfilter.xtmatch import VERDICTS, string
-
-if TYPE_CHECKING:
-    from hostaudit_agent.root import Root
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
@@ -37,7 +34,6 @@ class Family(NamedTuple):
     name: str
     domain: int
     level: int
-    names: str
     offsets: int
     """Of target_offset (u16) and next_offset (u16)."""
     counters: int
@@ -46,8 +42,9 @@ class Family(NamedTuple):
     """Of the entry without matches."""
 
 
-IPV4 = Family("ip", socket.AF_INET, socket.SOL_IP, "/proc/net/ip_tables_names", 88, 96, 112)
-IPV6 = Family("ip6", socket.AF_INET6, 41, "/proc/net/ip6_tables_names", 140, 152, 168)
+IPV4 = Family("ip", socket.AF_INET, socket.SOL_IP, 88, 96, 112)
+IPV6 = Family("ip6", socket.AF_INET6, 41, 140, 152, 168)
+FAMILIES = {family.name: family for family in (IPV4, IPV6)}
 
 
 class Blob(NamedTuple):
@@ -85,14 +82,6 @@ class Table(NamedTuple):
     """Chain, and offset of the entry where it goes on."""
     candidates: list[tuple[Chain, int, int]]
     """Chain, position in it from 1, offset."""
-
-
-def tables(root: Root, family: Family) -> list[str]:
-    """Return the names of the tables that exist already; none where the kernel does not have this family's xtables.
-
-    PermissionError without root: the file has mode 0440.
-    """
-    return sorted((root.read_text(family.names) or "").split())
 
 
 def read(family: Family, table: str) -> Blob:

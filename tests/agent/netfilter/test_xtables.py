@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hostaudit_agent.netfilter import iptables, xtables, xtmatch
+from hostaudit_agent.netfilter import iptables, iptrules, xtables, xtmatch
 from hostaudit_agent.netfilter.chains import Reading
 from hostaudit_agent.root import Root
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def judged(blob: xtables.Blob) -> Reading:
     reading = Reading()
-    iptables.judge(blob, reading)
+    iptrules.judge(blob, reading)
     return reading
 
 
@@ -51,7 +52,14 @@ def test_policies_and_number_of_rules(recorded_table: xtables.Blob, data: Path) 
 def test_equal_rules_keep_their_names_when_another_one_comes_in_between(recorded_table: xtables.Blob) -> None:
     keys = [found.key for found in judged(recorded_table).invalid]
     assert len(set(keys)) == len(keys)
-    assert ("iptables-legacy", "ip", "filter", "PVEFW-FORWARD", "-A PVEFW-FORWARD -m conntrack --ctstate INVALID -j DROP", 1) in keys
+    assert (
+        "iptables-legacy",
+        "ip",
+        "filter",
+        "PVEFW-FORWARD",
+        "-A PVEFW-FORWARD -m conntrack --ctstate INVALID -j DROP",
+        1,
+    ) in keys
 
 
 def mtinfo(revision: int, mask: int, invert: int = 0, flags: int = 1) -> bytes:
@@ -72,7 +80,9 @@ def test_the_old_state_match() -> None:
     assert xtmatch.match_text("state", 0, struct.pack("=I", 1)) == "-m state --state INVALID"
 
 
-@pytest.mark.parametrize(("name", "revision", "info"), [("conntrack", 9, bytes(200)), ("conntrack", 3, bytes(20)), ("state", 0, b"")])
+@pytest.mark.parametrize(
+    ("name", "revision", "info"), [("conntrack", 9, bytes(200)), ("conntrack", 3, bytes(20)), ("state", 0, b"")]
+)
 def test_an_unknown_state_match_is_not_passed_over(name: str, revision: int, info: bytes) -> None:
     with pytest.raises(xtmatch.Unknown):
         xtmatch.states(name, revision, info)
@@ -83,7 +93,10 @@ def test_an_unknown_revision_is_reported_as_unread(recorded_table: xtables.Blob)
     assert changed != recorded_table.data
     reading = judged(recorded_table._replace(data=changed))
     assert not reading.invalid
-    assert ("iptables-legacy/ip/filter/PVEFW-FORWARD", "rule 1: conntrack match of revision 7, 168 bytes") in reading.unread
+    assert (
+        "iptables-legacy/ip/filter/PVEFW-FORWARD",
+        "rule 1: conntrack match of revision 7, 168 bytes",
+    ) in reading.unread
 
 
 @pytest.mark.parametrize("cut", [1, 40, 100, 112, 200, 500])
@@ -98,10 +111,9 @@ def test_a_damaged_table_is_read_or_refused(recorded_table: xtables.Blob, data: 
     damaged = bytearray(recorded_table.data)
     for _ in range(data.draw(st.integers(1, 4))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    try:
+    # iptables.read turns these into an unread part.
+    with contextlib.suppress(OSError, KeyError, IndexError, ValueError, struct.error):
         judged(recorded_table._replace(data=bytes(damaged)))
-    except (OSError, KeyError, IndexError, ValueError, struct.error):
-        pass  # what iptables.read turns into an unread part
 
 
 @given(st.binary(max_size=600))
@@ -118,8 +130,13 @@ def test_no_table_is_touched_that_is_not_there(tmp_path: Path) -> None:
     assert (reading.invalid, reading.backends, reading.unread) == ([], {}, [])
 
 
-def test_a_table_that_vanishes_is_unread_not_empty(tmp_path: Path) -> None:
+def test_a_table_that_vanishes_is_unread_not_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proc/net").mkdir(parents=True)
-    (tmp_path / "proc/net/ip_tables_names").write_text("nosuchtable\n")
+    (tmp_path / "proc/net/ip_tables_names").write_text("filter\n")
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(xtables, "read", gone)
     reading = iptables.read(Root(str(tmp_path)))
-    assert [part for part, _ in reading.unread] == ["iptables-legacy/ip/nosuchtable"]
+    assert reading.unread == [("iptables-legacy/ip/filter", "No such file or directory")]
