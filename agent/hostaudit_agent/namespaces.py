@@ -124,7 +124,7 @@ def candidates(unread: list[Unread]) -> list[tuple[str, str]]:
             inodes.add(inode)
             paths[path] = (f"pid {pid} {_command(pid)}".rstrip(), path)
     if hidden:
-        unread.append(Unread("namespaces", f"needs root: the namespaces of {hidden} processes cannot be seen"))
+        unread.append(Unread("namespaces", f"of {hidden} processes the namespace cannot be seen: needs CAP_SYS_PTRACE"))
     return list(paths.values())
 
 

@@ -63,7 +63,7 @@ def read(root: Root, unread: Callable[[str, str], None]) -> Files:
     not_applied: dict[str, str] = {}
     lines: list[Line] = []
     targets: set[str] = set()
-    for name in _in_order(root, not_applied, hidden=procps):
+    for name in _in_order(root, not_applied, unread, hidden=procps):
         text = _text(root, name, unread)
         targets.add(os.path.realpath(root.path(name)))
         lines += parse(text, "/" + name)
@@ -102,7 +102,9 @@ def _leads_to_null(root: Root, name: str) -> bool:
         return False
 
 
-def _in_order(root: Root, not_applied: dict[str, str], *, hidden: bool) -> list[str]:
+def _in_order(
+    root: Root, not_applied: dict[str, str], unread: Callable[[str, str], None], *, hidden: bool
+) -> list[str]:
     """Return the files' names in the order of application, and why the others do not count."""
     chosen: dict[str, str] = {}
     seen: set[str] = set()
@@ -111,7 +113,7 @@ def _in_order(root: Root, not_applied: dict[str, str], *, hidden: bool) -> list[
         if real in seen:
             continue  # /lib is a link to /usr/lib
         seen.add(real)
-        for name in root.names(directory):
+        for name in _names(root, directory, unread):
             path = f"{directory}/{name}"
             if not name.endswith(".conf"):
                 if not name.startswith((".", "README")):
@@ -124,6 +126,14 @@ def _in_order(root: Root, not_applied: dict[str, str], *, hidden: bool) -> list[
             else:
                 chosen[name] = path
     return [chosen[name] for name in sorted(chosen, key=os.fsencode) if not _leads_to_null(root, chosen[name])]
+
+
+def _names(root: Root, directory: str, unread: Callable[[str, str], None]) -> list[str]:
+    try:
+        return root.names(directory)
+    except OSError as e:
+        unread("configured", f"{e.strerror}: /{directory}")
+        return []
 
 
 def _text(root: Root, name: str, unread: Callable[[str, str], None]) -> str:

@@ -184,3 +184,27 @@ def test_patterns_never_set_what_is_named() -> None:
 @given(st.text(alphabet="ab./*?[]!^-\\ =\n", max_size=60))
 def test_garbage_is_not_an_error(text: str) -> None:
     Configuration(parse(text, "f")).of("a/b", "a")
+
+
+def test_what_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = files(tmp_path, etc__sysctl_d__10="k.a = 1", etc__sysctl_d__20="k.b = 1", run__sysctl_d__30="k.c = 1")
+
+    def refuse(name: str) -> str | None:
+        if name.endswith("20.conf"):
+            raise PermissionError(13, "Permission denied", "x")
+        return Root.read_text(root, name)
+
+    def hide(directory: str) -> list[str]:
+        if directory == "run/sysctl.d":
+            raise PermissionError(13, "Permission denied", "x")
+        return Root.names(root, directory)
+
+    monkeypatch.setattr(root, "read_text", refuse)
+    monkeypatch.setattr(root, "names", hide)
+    unread: list[tuple[str, str]] = []
+    found = read(root, lambda part, why: unread.append((part, why)))
+    assert [line.key for line in found.lines] == ["k/a"]
+    assert unread == [
+        ("configured", "Permission denied: /run/sysctl.d"),
+        ("configured", "Permission denied: /etc/sysctl.d/20.conf"),
+    ]
