@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hostaudit import border, delivery, login, route
+from hostaudit import border, delivery, login
 from hostaudit.attempt import Attempt
 from hostaudit.failures import HostError, excerpt
 from hostaudit.local import LocalPipe
@@ -24,7 +24,7 @@ from hostaudit.model import Collected, Host, Unreachable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hostaudit.ssh import Connector
+    from hostaudit.ssh.connect import Connector
 
 PACE = 0.005
 """Seconds between the starts of two connections."""
@@ -222,10 +222,10 @@ class _Collection:
             pipe.close()
 
     def _remote(self, how: Login, attempt: Attempt) -> delivery.Answer:
-        from hostaudit import ssh
+        from hostaudit.ssh import connect, route
 
         with self.lock:
-            connector = self.connector = self.connector or ssh.Connector(self.options.connect_timeout)
+            connector = self.connector = self.connector or connect.Connector(self.options.connect_timeout)
         way = route.find(how)
         for setting in way.ignored:
             self._notice_once(f"{setting} is not followed by this program")
@@ -236,9 +236,9 @@ class _Collection:
             # ``delivery`` knows best what is late and says so first; the watch is for what blocks below it.
             late = f"{where} took the login, but its connection hangs: no answer within {self.options.seconds:g} s"
             until = attempt.enter(self.options.seconds + GRACE, late) - GRACE
-            return ssh.deliver(connection, request, where, until)
+            return connect.deliver(connection, request, where, until)
         finally:
-            ssh.close(connection)
+            connect.close(connection)
 
     def _notice_once(self, text: str) -> None:
         with self.lock:

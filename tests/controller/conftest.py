@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hostaudit.model import Host
+from hostaudit.collect import CollectOptions, collect
+from hostaudit.model import Collected, Host, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SSHD = "/usr/sbin/sshd"
 PYTHON = "/usr/bin/python3"
+QUICK = CollectOptions(interval=0, connect_timeout=2, run_timeout=3)
 PASSWORD = "correct horse"
 OLD_PYTHON = next(iter(sorted(Path("~/.pyenv/versions").expanduser().glob("3.[5678].*/bin/python"))), None)
 
@@ -36,11 +38,11 @@ SHELLS = {
     "noisy": 'echo "Welcome to $HOSTNAME"; printf "\\033]0;title\\007"; echo warning >&2; /bin/sh "$@"; echo Bye',
     "garbage": 'head -c 5000 /dev/urandom; printf "\\033[2J\\302\\233x"; exit 3',
     "flood": "exec yes hello",
-    "hang": "exec sleep 60",
+    "hang": "exec sleep 20",
     "nopython": 'PATH={dir}/empty exec /bin/sh "$@"',
     "oldpython": 'PATH={dir}/old exec /bin/sh "$@"',
     "newbeside": 'PATH={dir}/beside exec /bin/sh "$@"',
-    "cut": '/bin/sh "$@" | head -c 3000; sleep 60',
+    "cut": '/bin/sh "$@" | head -c 3000; sleep 20',
     "nosudo": 'PATH={dir}/python exec /bin/sh "$@"',
     "nologin": 'echo "This account is currently not available."; exit 1',
 }
@@ -77,6 +79,12 @@ def fake_agent() -> Callable[[str], bytes]:
     return _agent
 
 
+@pytest.fixture
+def agent() -> bytes:
+    """Return an agent that answers at once."""
+    return _agent()
+
+
 @dataclass(frozen=True)
 class Fleet:
     """Where the fleet is."""
@@ -100,6 +108,21 @@ class Fleet:
         }
         return Host(f"{user}{number}", ("fleet",), {**given, **variables})
 
+    @staticmethod
+    def collected(host: Host, agent: bytes, options: CollectOptions = QUICK) -> Collected:
+        """Read one host that has to answer."""
+        (result,) = collect([host], agent, options)
+        assert isinstance(result, Collected), result
+        return result
+
+    @staticmethod
+    def unreachable(host: Host, agent: bytes, options: CollectOptions = QUICK) -> Unreachable:
+        """Read one host that has to fail, with a reason that is fit to print."""
+        (result,) = collect([host], agent, options)
+        assert isinstance(result, Unreachable), result
+        assert result.reason.isprintable()
+        return result
+
 
 @pytest.fixture(scope="session")
 def fleet() -> Iterator[Fleet]:
@@ -118,7 +141,8 @@ def fleet() -> Iterator[Fleet]:
         exec {SSHD} -D -e -f {directory}/sshd_config
     """)
     with (directory / "sshd.log").open("wb") as log:
-        sshd = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], stderr=log)
+        unshare = ["unshare", "--mount", "--propagation", "private"]
+        sshd = subprocess.Popen([*unshare, "sh", "-c", script], stderr=log)
     try:
         _wait(port, directory / "sshd.log")
         yield Fleet(directory, port)
@@ -172,7 +196,8 @@ def _files(directory: Path, port: int) -> None:
         f"ListenAddress 0.0.0.0:{port} rdomain lo\n"
         + "".join(f"HostKey {directory}/host_{kind}\n" for kind in host_keys)
         + f"AuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nUsePAM no\nUseDNS no\nPrintMotd no\n"
-        "SetEnv SHLVL=2\nPasswordAuthentication yes\nPermitRootLogin yes\nMaxStartups 500\nPidFile none\nLogLevel ERROR\n"
+        "SetEnv SHLVL=2\n"
+        "PasswordAuthentication yes\nPermitRootLogin yes\nMaxStartups 500\nPidFile none\nLogLevel ERROR\n"
     )
     for folder in ("empty", "old", "beside", "python"):
         (directory / folder).mkdir()

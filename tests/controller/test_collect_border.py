@@ -75,4 +75,4 @@ def test_names_in_tables_are_cleaned_too() -> None:
 
 
 def test_ordinary_text_of_any_language_stays() -> None:
-    assert border.text("Überwachung 東京 – ok") == "Überwachung 東京 – ok"
+    assert border.text("Überwachung 東京 · ok") == "Überwachung 東京 · ok"

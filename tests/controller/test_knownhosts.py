@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hostaudit.knownhosts import KnownHosts, Verdict, fingerprint
+from hostaudit.ssh.knownhosts import KnownHosts, Verdict, fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hostaudit import login, route, sshconfig
+from hostaudit import login
 from hostaudit.failures import HostError
 from hostaudit.login import Flags
 from hostaudit.model import Host
+from hostaudit.ssh import config as sshconfig
+from hostaudit.ssh import route
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -168,7 +168,7 @@ def _read(options: Mapping[str, Any]) -> list[Answer] | None:
     from hostaudit.progress import Progress
 
     with Progress(quiet=options["quiet"], verbose=options["verbose"]) as progress:
-        hosts = inventory.load(
+        hosts, configured = inventory.read(
             options["inventory"],
             limit=options["limit"],
             extra_vars=options["extra_vars"],
@@ -179,4 +179,4 @@ def _read(options: Mapping[str, Any]) -> list[Answer] | None:
             emit("".join(f"{host.name}\n" for host in hosts))
             return None
         progress.expect(len(hosts))
-        return audit.collected(hosts, collect_options(options, inventory.configured()), progress.done, progress.notice)
+        return audit.collected(hosts, collect_options(options, configured), progress.done, progress.notice)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import fabric
 import paramiko
 
-from hostaudit import delivery, dial, hostkeys
-from hostaudit.credentials import Keyring, Offer
+from hostaudit import delivery
 from hostaudit.failures import HostError, excerpt
-from hostaudit.knownhosts import KnownHosts
-from hostaudit.sshpipe import SshPipe
+from hostaudit.ssh import dial, hostkeys
+from hostaudit.ssh.credentials import Keyring, Offer
+from hostaudit.ssh.knownhosts import KnownHosts
+from hostaudit.ssh.pipe import SshPipe
 
 if TYPE_CHECKING:
     from hostaudit.attempt import Attempt
-    from hostaudit.route import Hop, Route
+    from hostaudit.ssh.route import Hop, Route
 
 # paramiko logs a traceback for every host that hangs up; what happened is told in the host's reason.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())

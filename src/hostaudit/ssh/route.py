@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hostaudit import sshconfig
-from hostaudit.credentials import Identity
 from hostaudit.failures import HostError
+from hostaudit.ssh import config
+from hostaudit.ssh.credentials import Identity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +95,7 @@ class _Finder:
         self, name: str, address: str, own: Mapping[str, tuple[str, ...]], explicit: tuple[str, ...], *, depth: int
     ) -> None:
         """Append the hop for ``address``, and before it the hops that lead to it."""
-        file = sshconfig.options(address, self.login.config_file)
+        file = config.options(address, self.login.config_file)
         self.ignored += [f"{k} of ssh_config" for k in REPORTED if k in file]
 
         def get(keyword: str, otherwise: str = "") -> str:

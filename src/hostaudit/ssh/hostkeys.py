@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import paramiko
 
 from hostaudit.failures import HostError
-from hostaudit.knownhosts import Verdict, file_name, fingerprint
+from hostaudit.ssh.knownhosts import Verdict, file_name, fingerprint
 
 if TYPE_CHECKING:
-    from hostaudit.knownhosts import Answer, KnownHosts
-    from hostaudit.route import Hop
+    from hostaudit.ssh.knownhosts import Answer, KnownHosts
+    from hostaudit.ssh.route import Hop
 
 _ALGORITHMS = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
 """Signature algorithms of a key type where they are named otherwise (RFC 8332)."""
@@ -46,12 +46,13 @@ def _reason(hop: Hop, answer: Answer, known: KnownHosts, shown: str) -> str:
     places = ", ".join(e.place for e in answer.entries)
     name = file_name(hop.key_name, hop.port)
     if answer.verdict is Verdict.REVOKED:
-        return f"{hop.where} shows the {shown}, REVOKED in {places}; do not trust it before you know why"
+        return f"{hop.where} shows the {shown}, REVOKED in {places}; do not trust it until you know why"
     if answer.verdict is Verdict.CHANGED:
         file = answer.entries[0].place.rpartition(":")[0]
         return (
             f"THE HOST KEY OF {hop.where} HAS CHANGED: it shows the {shown}, not the key in {places}. Somebody may be "
-            f"in between, or it was installed anew; once you know, `ssh-keygen -f {file} -R '{name}'` and connect with ssh"
+            f"in between, or it is a new machine; once you know which, `ssh-keygen -f {file} -R '{name}'` and log in "
+            f"by hand"
         )
     port = "" if hop.port == 22 else f"-p {hop.port} "
     step = (

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hostaudit import ansible_command, inventory_vars
 from hostaudit.errors import InventoryError
+from hostaudit.inventory import command, variables
 from hostaudit.login import Flags
 from hostaudit.model import Host
 
@@ -61,7 +61,7 @@ def load(
         )
     if not hosts:
         raise InventoryError(f"inventory {', '.join(sources)} names no host; add one, or see inventory.example.ini")
-    return inventory_vars.resolved(hosts, common)
+    return variables.resolved(hosts, common)
 
 
 def read(
@@ -86,11 +86,11 @@ def configured() -> Flags:
     files = [Path(name).expanduser() for name in _CONFIG_FILES]
     if not any(name.startswith("ANSIBLE_") for name in os.environ) and not any(f.exists() for f in files):
         return Flags()
-    code, out, err = ansible_command.run("config", ["dump", "--only-changed", "--type=all", "--format=json"])
+    code, out, err = command.run("config", ["dump", "--only-changed", "--type=all", "--format=json"])
     try:
         return _flags(json.loads(out))
     except (ValueError, TypeError, KeyError, AttributeError):
-        why = ansible_command.complaint(err) or f"exit code {code}"
+        why = command.complaint(err) or f"exit code {code}"
         raise InventoryError(
             f"ansible-config cannot read ansible.cfg: {why}; check with `ansible-config dump`"
         ) from None
@@ -127,15 +127,15 @@ def _expand(source: str) -> str:
 
 def _list(arguments: Sequence[str], sources: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Return ansible-inventory's document and its warnings. Raises InventoryError with what it complained about."""
-    code, out, err = ansible_command.run("inventory", ["--list", *arguments])
+    code, out, err = command.run("inventory", ["--list", *arguments])
     if code == 0:
         try:
             document = json.loads(out)
         except ValueError:
             document = None
         if isinstance(document, dict):
-            return document, [text for level, text in ansible_command.messages(err) if level == "WARNING"]
-    why = ansible_command.complaint(err) or f"exit code {code}, no answer"
+            return document, [text for level, text in command.messages(err) if level == "WARNING"]
+    why = command.complaint(err) or f"exit code {code}, no answer"
     options = " ".join(f"-i {s}" for s in sources)
     raise InventoryError(
         f"ansible-inventory cannot read {', '.join(sources)}: {why}; check with `ansible-inventory {options} --list`"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import paramiko
 
 from hostaudit.failures import HostError, excerpt
-from hostaudit.knownhosts import fingerprint
+from hostaudit.ssh.knownhosts import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +117,7 @@ class Offer(paramiko.AuthStrategy):  # type: ignore[misc] # no type information 
                 except paramiko.BadAuthenticationType as refused:
                     self.tried.append(f"{label} (the host takes {', '.join(refused.allowed_types)})")
                     continue
-                except (paramiko.SSHException, EOFError) as refused:
+                except paramiko.AuthenticationException as refused:
                     if "imeout" in str(refused):
                         raise
                     self.tried.append(label)

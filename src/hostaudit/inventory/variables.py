@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hostaudit import ansible_command
 from hostaudit.failures import excerpt
+from hostaudit.inventory import command
 from hostaudit.login import BECOME, CHECKING, CONNECTION_VARIABLES, PORT, TIMEOUT, UNRESOLVED
 
 if TYPE_CHECKING:
@@ -101,11 +101,11 @@ def _ask(wanted: Sequence[tuple[str, str]], arguments: Sequence[str]) -> tuple[d
     with tempfile.TemporaryDirectory(prefix="hostaudit-") as directory:
         file = Path(directory, "resolve.json")
         file.write_text(json.dumps(play(wanted)))
-        code, out, err = ansible_command.run("playbook", [*arguments, str(file)], SETTINGS)
+        code, out, err = command.run("playbook", [*arguments, str(file)], SETTINGS)
     values = {int(m[1]): base64.b64decode(m[2]).decode("utf-8", "replace") for m in _RESOLVED.finditer(out)}
     reasons = {int(m[1]): _reason(m[2]) for m in _FAILED.finditer(out)}
     if not values and not reasons:
-        why = ansible_command.complaint(err) or excerpt(out) or f"exit code {code}"
+        why = command.complaint(err) or excerpt(out) or f"exit code {code}"
         reasons = dict.fromkeys(range(len(wanted)), f"ansible-playbook: {why}")
     return values, reasons
 

@@ -16,7 +16,7 @@ from hostaudit.failures import HostError, excerpt
 
 if TYPE_CHECKING:
     from hostaudit.attempt import Attempt
-    from hostaudit.route import Hop
+    from hostaudit.ssh.route import Hop
 
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _REASONS = {

@@ -1,0 +1,1 @@
+"""Hosts over ssh: the way there (``route``), who one is (``credentials``), who they are (``hostkeys``), ``connect``."""
