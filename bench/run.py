@@ -15,7 +15,8 @@ from pathlib import Path
 from measure import Cost, interleaved
 
 BIN = Path(sys.executable).parent
-PYTHON = shutil.which("python3") or sys.executable
+PYTHON = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
+"""The system's own, as on a node; a version manager's shim in PATH would be measured instead."""
 
 
 def table(title: str, costs: dict[str, Cost], base: str) -> None:
