@@ -147,3 +147,70 @@ class Run:
     findings: tuple[Finding, ...]
     counts: dict[str, int]
     schema: str = RUN_SCHEMA
+
+
+# ---- changes ----------------------------------------------------------------------------------------------------
+
+PLAN_SCHEMA = "hostaudit.plan/1"
+
+
+@dataclass(frozen=True, slots=True)
+class KnobChange:
+    """One setting that a change moves."""
+
+    knob: str
+    """``net.netfilter.nf_conntrack_max``; ``host.fw nf_conntrack_allow_invalid``; ``mtu vmbr0``"""
+    running: str | None
+    configured: str | None
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChange:
+    """One role on one host. It rests on facts; where one of them no longer holds, it is not made."""
+
+    id: str
+    """Unique in its plan: ``pve1/pve_firewall``."""
+    host: str
+    cohort: str
+    checks: tuple[str, ...]
+    """The findings that it is to close."""
+    owner: str
+    role: str
+    vars: dict[str, Any]
+    knobs: tuple[KnobChange, ...]
+    seconds: int
+    """Expected duration, verification included."""
+    undo_seconds: int
+    risk: str
+    """What the change costs or endangers: the checks' "Fix safety"."""
+    proof: str
+    """What has to be seen afterwards for the change to count."""
+    facts: dict[str, str]
+    """Path into the snapshot (``sysctl.knobs.net.core.somaxconn.running``) -> SHA-256 of its value as canonical JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """A finding that the plan does not act on, and why; ``advice`` has the exact text where somebody else owns it."""
+
+    host: str
+    check: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The changes that a person reviews and ``apply`` executes, and no others."""
+
+    id: str
+    created: str
+    version: str
+    run: str
+    """The id of the run that it was made from."""
+    inventory: tuple[str, ...]
+    limit: str
+    changes: tuple[PlannedChange, ...]
+    declined: tuple[Declined, ...]
+    schema: str = PLAN_SCHEMA
