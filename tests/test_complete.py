@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hostaudit.checks import HEADINGS, Check, all_checks
 from hostaudit.checks._page import page, readme_table, sections
@@ -80,6 +81,19 @@ def test_it_has_a_case_for_each_grade_and_remedy_that_it_can_give(check: Check) 
     for name in ("active", "risk"):
         assert name in grades or f"Grade.{name.upper()}" not in code, name
     assert any(isinstance(expect.get("remedy"), dict) for expect in failures) or "remedy=" not in code
+
+
+def test_its_remedies_are_roles_with_these_variables(check: Check) -> None:
+    """The type of each variable is what the role's argument specs ask for."""
+    types = {"int": int, "dict": dict, "list": list, "bool": bool, "str": str}
+    for case in cases(check):
+        remedy = case["expect"].get("remedy")
+        if not isinstance(remedy, dict):
+            continue
+        specs = TOP / "playbooks/roles" / remedy["role"] / "meta/argument_specs.yml"
+        options = yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+        for name, value in remedy.items():
+            assert name == "role" or isinstance(value, types[options[name]["type"]]), f"{remedy['role']}: {name}"
 
 
 def test_names_of_its_cases_are_unique(check: Check) -> None:

@@ -19,3 +19,17 @@ class InventoryError(UsageError):
 
 class PolicyError(UsageError):
     """The policy file is wrong; the message names file and key."""
+
+
+class JournalError(HostauditError):
+    """The journal could not be opened, read or written."""
+
+
+class JournalUsageError(JournalError, UsageError):
+    """The journal's URL, or an id, is wrong."""
+
+
+class FleetLockedError(JournalError):
+    """Another apply holds the fleet. As outside a change window, a later attempt may succeed."""
+
+    exit_code = 75

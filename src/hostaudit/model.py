@@ -187,7 +187,7 @@ class PlannedChange:
     proof: str
     """What has to be seen afterwards for the change to count."""
     facts: dict[str, str]
-    """Path into the snapshot (``sysctl.knobs.net.core.somaxconn.running``) -> SHA-256 of its value as canonical JSON."""
+    """Path into the snapshot (``sysctl.knobs.net.core.somaxconn.running``) -> SHA-256 of its canonical JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Writer:
     when: str
     """``every 10 s``, ``when it starts``."""
     place: str
-    """Where it reads the value that it writes; a phrase that follows ``set it in``."""
+    """Where it reads the value that it writes; a phrase that follows ``set it in``. Empty: the value is fixed."""
     option: str = ""
     """The option's name in host.fw; empty where the value cannot be chosen, or elsewhere."""
 
@@ -91,13 +91,13 @@ def writer(platform: Platform | None, key: str) -> Writer | None:
         name = _PVE_OPTIONS.get(key, "")
         silent = name == PVE_UNWRITTEN and name in platform.proxmox.options
         if pve == "pve-firewall" and (name or key in _PVE_FORCED) and not silent:
-            return Writer(pve, "every 10 s", place, name)
+            return Writer(pve, "every 10 s", place if name else "", name)
         if pve == "proxmox-firewall" and name and name in platform.proxmox.options:
             return Writer(pve, "every 5 s", place, name)
     if key in _KUBE_PROXY and present(platform, "kube-proxy"):
         return Writer("kube-proxy", "when it starts", f"its ConfigMap, {_KUBE_PROXY[key]}")
     if _CILIUM.fullmatch(key) and present(platform, "cilium"):
-        return Writer("cilium", "when its agent starts", "nothing: Cilium needs rp_filter 0 there")
+        return Writer("cilium", "when its agent starts", "")
     if key == "net.ipv4.ip_forward" and present(platform, "docker"):
         return Writer("docker", "when it starts", '/etc/docker/daemon.json, "ip-forward"')
     return None

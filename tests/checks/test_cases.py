@@ -23,7 +23,7 @@ from hostaudit.checks import all_checks
 from hostaudit.evaluate import evaluate
 from hostaudit.model import Collected, Finding, Grade, Host, Status
 from hostaudit.policy import Policy
-from hostaudit_agent.snapshot import Snapshot
+from hostaudit_agent.snapshot import SURFACES, Assignment, Counters, Knob, Namespace, Snapshot
 
 HERE = Path(__file__).parent
 HOSTS = sorted(path.stem for path in (HERE / "hosts").glob("*.toml"))
@@ -187,3 +187,45 @@ def test_nothing_read_is_unknown_and_never_a_pass() -> None:
     findings = evaluate([Collected(Host("h1"), empty, 0.1)], Policy())
     assert {f.status for f in findings} == {Status.UNKNOWN}
     assert {f.check for f in findings} == {c.id for c in all_checks().values() if c.cohort is None}
+
+
+@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize("name", ["pve9", "kube", "laptop"])
+def test_a_surface_less_makes_nothing_worse(name: str, surface: str) -> None:
+    """Also as a peer: a check may not fall over what another host could not read."""
+    whole, less = collected("h1", {"host": name}), collected("h2", {"host": name})
+    setattr(less.snapshot, surface, None)
+    findings = evaluate([whole, less, collected("h3", {"host": name})], Policy())
+    assert [f.summary for f in findings if f.status is Status.FAIL] == []
+    needs = {c.id for c in all_checks().values() if surface in c.reads and c.cohort is None}
+    assert needs <= {f.check for f in findings if f.host == "h2" and f.status is Status.UNKNOWN}
+
+
+@pytest.mark.parametrize("trick", ["$(:>{})", "`:>{}`", ";:>{};", "';:>{};'", "\n:>{}\n"])
+def test_names_from_a_host_stay_names_in_commands(tmp_path: Path, trick: str) -> None:
+    """Each command is run by a shell that knows none of its tools: whatever a name smuggles in would show."""
+    mark = tmp_path / "ran"
+    bad = "x" + trick.format(mark)  # redirections, since no program is found
+    one = collected("h1", {"host": "laptop", "variables": {"hostaudit_asymmetric": "x"}})
+    assert one.snapshot.sysctl is not None
+    assert one.snapshot.link is not None
+    wlan, tunnel = one.snapshot.link.links[2], one.snapshot.link.links[4]
+    wlan.name, tunnel.name, tunnel.underlay, tunnel.mtu = bad, f"{bad}wg", bad, 9000
+    one.snapshot.sysctl.effective["rp_filter"][bad] = 1
+    knob = Knob("1", writable=True, configured=Assignment("0", "/etc/sysctl.d/x.conf", 1))
+    one.snapshot.sysctl.knobs[f"net.{bad}"] = knob
+    two = collected("h2", {"host": "router", "variables": {"hostaudit_asymmetric": "x"}})
+    assert two.snapshot.firewall is not None
+    for rule in two.snapshot.firewall.invalid:
+        rule.chain = rule.table = bad
+    space = Namespace(f"netns {bad}", counters=Counters({"TcpExt.ListenOverflows": 9}, {"TcpExt.ListenOverflows": 9}))
+    space.firewall, space.link, space.sysctl = two.snapshot.firewall, two.snapshot.link, two.snapshot.sysctl
+    two.snapshot.namespaces = [space]
+    failed = [f for f in evaluate([one, two], Policy()) if f.status is Status.FAIL]
+    assert {f.check for f in failed} >= {
+        *("conntrack-invalid-drop", "rp-filter-strict", "sysctl-drift", "listen-queue-overflow", "mtu-tunnel-overhead"),
+    }
+    assert {f.check for f in failed if f.netns} == {"conntrack-invalid-drop", "listen-queue-overflow"}
+    for finding in failed:
+        subprocess.run(["/bin/sh", "-c", finding.reproduce], env={"PATH": ""}, capture_output=True, check=False)
+    assert not mark.exists()

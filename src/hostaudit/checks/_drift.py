@@ -50,24 +50,19 @@ def matters(sysctl: Sysctl, part: str) -> bool:
 def differs(view: View, key: str, knob: Knob) -> bool:
     """Say whether a configured knob runs otherwise, and it is this host's business (see the check's page)."""
     assert knob.configured is not None  # noqa: S101 - the caller looked
-    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and _owned(view)):
-        return False
     platform = view.snapshot.platform
+    writer = owners.writer(platform, key)
+    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and writer):
+        return False
     inside = platform is not None and (bool(platform.container) or platform.first_netns is False)
     if knob.running is None:
         return module(key) != "" and not inside and not view.unread(f"sysctl.{key}")
     if not knob.writable or knob.running.split() == knob.configured.value.split():
         return False
-    writer = owners.writer(platform, key)
     if writer and writer.option and owners.option(platform, writer.option) == knob.running:
         return False  # host.fw was asked, and obeyed: the line of sysctl.d is a leftover
     named = _INTERFACE.fullmatch(key)
     return named is None or _own_line(view, key, knob, named[1].replace("/", "."))
-
-
-def _owned(view: View) -> bool:
-    platform = view.snapshot.platform
-    return bool(owners.writer(platform, owners.CONNTRACK_MAX) or owners.firewall(platform))
 
 
 def _own_line(view: View, key: str, knob: Knob, interface: str) -> bool:
@@ -122,6 +117,8 @@ def _one(key: str, fact: Fact) -> str:
             f"pve-firewall reads {owners.PVE_UNWRITTEN} under a misspelt name and, once the option is set, writes "
             f"nothing: set {key}={fact.configured} in /etc/sysctl.d."
         )
+    if fact.writer and not fact.writer.place:
+        return f"{fact.writer.name} writes {key} {fact.writer.when}, always the same: drop the line of {fact.place}."
     if fact.writer:
         return f"{fact.writer.name} writes {key} {fact.writer.when}: set it in {fact.writer.place}."
     if fact.running is None:

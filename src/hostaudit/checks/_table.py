@@ -63,6 +63,17 @@ def remedy(view: View, size: int) -> Remedy | None:
     return Remedy("conntrack_table", {"conntrack_table_max": size, "conntrack_table_hashsize": size // 4})
 
 
+def hash_remedy(view: View) -> Remedy | None:
+    """Return the change that makes the hash a quarter of the limit, which stays; ``None`` where the limit is owned.
+
+    The role sets both: the kernel takes a limit of its own with a new hash when the module is loaded.
+    """
+    table = view.snapshot.conntrack
+    if table is None or not table.max or not settable(view) or owner(view):
+        return None
+    return Remedy("conntrack_table", {"conntrack_table_max": table.max, "conntrack_table_hashsize": table.max // 4})
+
+
 def owner(view: View) -> str:
     """Return what writes ``nf_conntrack_max`` on this host again."""
     writer = owners.writer(view.snapshot.platform, owners.CONNTRACK_MAX)

@@ -14,7 +14,8 @@ Active when
 
 How it is remedied
     Role ``conntrack_table`` sets the hash to a quarter of the limit, which is what pve-firewall and kube-proxy do.
-    pve-firewall writes the hash only together with a changed limit and kube-proxy only raises it, so the value stays.
+    Where one of them owns the limit there is only advice: pve-firewall writes the hash only together with a changed
+    limit and kube-proxy only raises it, so what is written to the module's parameter by hand stays.
 
 Fix safety
     The kernel builds the new hash beside the old one and moves every entry; 8 bytes a bucket, no flow is interrupted.
@@ -28,7 +29,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostaudit.checks import _table, check, not_applicable, passed, unknown
-from hostaudit.model import Grade, Remedy, Severity
+from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
@@ -59,11 +60,12 @@ def evaluate(view: View) -> Finding:
         evidence=evidence,
         reproduce="sysctl net.netfilter.nf_conntrack_max net.netfilter.nf_conntrack_buckets",
         disproof="nf_conntrack_buckets is at least a quarter of nf_conntrack_max.",
-        remedy=Remedy("conntrack_table", {"conntrack_table_hashsize": size}) if here else None,
+        owner=_table.owner(view),
+        remedy=_table.hash_remedy(view),
         advice=(
-            f"Write {size} to /sys/module/nf_conntrack/parameters/hashsize, and `options nf_conntrack "
-            f"hashsize={size}` to a file in /etc/modprobe.d for the next boot"
-            + ("." if here else ", on the machine that runs this container.")
+            f"Write {size} to /sys/module/nf_conntrack/parameters/hashsize and, for the next boot, `options nf_conntrack "
+            f"hashsize={size}` to a file in /etc/modprobe.d; keep nf_conntrack_max configured with it, or the kernel "
+            f"makes it eight times the hash{'' if here else '. All on the machine that runs this container'}."
         ),
         cause="the hash of the connection tracking table is too small for its limit",
     )

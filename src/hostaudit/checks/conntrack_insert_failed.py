@@ -33,14 +33,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostaudit.checks import _say, _table, check, not_applicable, passed, unknown
-from hostaudit.model import Grade, Remedy, Severity
+from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
     from hostaudit.model import Finding
 
 _CLASH = (
-    "Two flows wanted one tuple. Let masquerading choose ports at random (`--random-fully`, in kube-proxy since 1.16), "
+    "Two flows wanted one tuple. Let masquerading choose ports at random (`--random-fully`), "
     "keep DNS off conntrack (a cache on the node, NOTRACK for port 53), or set `options single-request-reopen` in the "
     "resolver; for services, externalTrafficPolicy: Local avoids the translation."
 )
@@ -81,14 +81,13 @@ def evaluate(view: View) -> Finding:
             if undersized
             else "The hash is large enough for the limit, so look for one source that makes the entries."
         )
-    fix = undersized and _table.settable(view)
     return view.fail(
         Grade.ACTIVE,
         summary,
         evidence=evidence,
         reproduce=_say.shell(view, _say.twice("conntrack -S")),
         disproof="insert_failed and drop of `conntrack -S` stand still while clients report the fault.",
-        remedy=Remedy("conntrack_table", {"conntrack_table_hashsize": size}) if fix else None,
+        remedy=_table.hash_remedy(view) if undersized else None,
         advice=advice,
         cause="hash chains of the connection tracking table are too long" if chains else "flows clash for one tuple",
     )

@@ -51,25 +51,26 @@ def evaluate(view: View) -> Finding:
     if view.netns or not table.loaded:
         return not_applicable("all namespaces share the limit" if table.loaded else "connection tracking is not loaded")
     writer = owners.writer(platform, owners.CONNTRACK_MAX)
-    if writer is None and not owners.firewall(platform):
+    if writer is None:
         return not_applicable("nothing on this host writes the limit again")
     if table.max is None:
         return unknown("the limit could not be read")
     knob = sysctl.knobs.get(owners.CONNTRACK_MAX)
     in_file = knob.configured if knob else None
     in_host_fw = owners.option(platform, _SHORT)
-    name = writer.name if writer else owners.firewall(platform)
+    name = writer.name
     evidence: dict[str, Any] = {
         "running": table.max,
         "sysctl": {"value": in_file.value, "at": f"{in_file.file}:{in_file.line}"} if in_file else None,
         "host_fw": in_host_fw,
-        "owner": {"name": name, "writes": writer.when if writer else "only what host.fw sets"},
+        "owner": {"name": name, "writes": writer.when},
     }
     if platform and name == "kube-proxy":
         evidence["kube_proxy_default"] = _table.kube_proxy_default(platform)
-    if in_host_fw is not None and in_host_fw.isdecimal() and name == "pve-firewall":
-        wanted = -(-int(in_host_fw) // owners.PVE_STEP) * owners.PVE_STEP
-        if wanted < owners.PVE_FLOOR:
+    if in_host_fw is not None and in_host_fw.isdecimal() and writer.option:
+        pve = name == "pve-firewall"  # the other one writes the number as it stands
+        wanted = -(-int(in_host_fw) // owners.PVE_STEP) * owners.PVE_STEP if pve else int(in_host_fw)
+        if pve and wanted < owners.PVE_FLOOR:
             return _fail(
                 view, f"host.fw asks for {in_host_fw}: pve-firewall ignores that and keeps {table.max}", evidence
             )

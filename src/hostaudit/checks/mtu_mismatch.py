@@ -81,7 +81,7 @@ def evaluate(view: View) -> Finding:
         evidence={"mismatches": [_as_evidence(fault) for fault in faults]},
         reproduce=_say.shell(view, "ip -d link show"),
         disproof="A ping with DF set and the larger size (`ping -M do -s MTU-28`) gets through between both ends.",
-        remedy=Remedy("link_mtu", {"link_mtu_interfaces": outliers}) if outliers and not view.netns else None,
+        remedy=Remedy("link_mtu", {"link_mtu_links": outliers}) if outliers and not view.netns else None,
         advice=_advice({fault.kind for fault in faults}),
         cause=f"MTU mismatch: {', '.join(sorted({fault.kind for fault in faults}))}",
     )

@@ -68,7 +68,7 @@ def evaluate(view: View) -> Finding:
     name, fact = next(iter(large.items()))
     more = f" (and {len(large) - 1} more)" if len(large) > 1 else ""
     owner = _owner(name)
-    ours = {n: f["fits"] for n, f in large.items() if not _owner(n) and f["found_by"] != "default route"}
+    ours = {n: f["fits"] for n, f in large.items() if _changeable(n, f)}
     return view.fail(
         Grade.RISK,
         f"{name} has MTU {fact['mtu']}, {fact['underlay']} leaves {fact['fits']}{more}",
@@ -78,7 +78,7 @@ def evaluate(view: View) -> Finding:
         ),
         disproof=f"A packet of {fact['mtu']} bytes with DF set passes: `ping -M do -s {fact['mtu'] - 28}` through it.",
         owner=owner,
-        remedy=Remedy("link_mtu", {"link_mtu_interfaces": ours}) if ours and not view.netns else None,
+        remedy=Remedy("link_mtu", {"link_mtu_links": ours}) if ours and not view.netns else None,
         advice=_advice(owner, fact),
         cause=f"tunnels are too large for the link below ({fact['kind']})",
     )
@@ -104,6 +104,11 @@ def _fact(link: Link, underlay: Link | None) -> dict[str, Any]:
 
 def _owner(name: str) -> str:
     return next((owner for pattern, owner in _CNI if pattern.fullmatch(name)), "")
+
+
+def _changeable(name: str, fact: dict[str, Any]) -> bool:
+    """Say whether the number is certain and nobody else's; below 1280 it would switch IPv6 off."""
+    return not _owner(name) and fact["found_by"] != "default route" and fact["fits"] >= 1280
 
 
 def _counters(view: View) -> dict[str, int]:

@@ -13,7 +13,7 @@ Active when
     from ``high_share`` on. Inside a container the limits do not exist: they are the host's.
 
 How it is remedied
-    Role ``neighbour_table`` raises gc_thresh1, 2 and 3 together, in the proportion 1:4:8.
+    Role ``neighbour_table`` raises gc_thresh1, 2 and 3 of that address family together, in the proportion 1:4:8.
 
 Fix safety
     It takes effect at once; an entry takes about half a kilobyte. A table that fills with addresses that do not
@@ -65,6 +65,7 @@ def evaluate(view: View) -> Finding:
     if worst["refused"]:
         summary += f", {worst['refused']} refused in {_say.window(view)}"
     high = worst["refused"] or worst["used"] >= view.threshold("high_share")
+    family = _TABLES[name].split(".")[1]
     size = max(8192, 1 << (worst["limit"] * 2 - 1).bit_length())
     return view.fail(
         Grade.ACTIVE if worst["refused"] else Grade.RISK,
@@ -81,11 +82,12 @@ def evaluate(view: View) -> Finding:
         ),
         remedy=Remedy(
             "neighbour_table",
-            {f"neighbour_table_gc_thresh{n}": size // part for n, part in ((1, 8), (2, 2), (3, 1))},
+            {f"neighbour_table_gc_thresh{n}": size // part for n, part in ((1, 8), (2, 2), (3, 1))}
+            | {"neighbour_table_families": [family]},
         ),
         advice=(
-            f"Raise gc_thresh1, 2 and 3 to {size // 8}, {size // 2} and {size} for IPv4 and IPv6. A table full of "
-            "FAILED entries (`ip neigh show nud failed`) is a scan: find who asks for addresses that do not exist."
+            f"Raise gc_thresh1, 2 and 3 of net.{family}.neigh.default to {size // 8}, {size // 2} and {size}. Many "
+            "FAILED entries (`ip neigh show nud failed`) are a scan: find who asks for addresses that do not exist."
         ),
         cause=f"{name} is full" if high else f"{name} fills up",
     )

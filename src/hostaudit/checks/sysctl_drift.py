@@ -74,7 +74,7 @@ def evaluate(view: View) -> Finding:
     if not drifted and not dead:
         if missing := [u for u in view.unread("sysctl.") if _drift.matters(sysctl, u.surface.removeprefix("sysctl."))]:
             return unknown(f"{missing[0].surface.removeprefix('sysctl.')}: {missing[0].reason}")
-        return passed(f"{_say.plural(compared, 'configured sysctl')} run as configured", **evidence)
+        return passed(f"all sysctls that files configure run so ({compared})", **evidence)
     weighty = any(_WEIGHTY.fullmatch(key) for key in drifted)
     return view.fail(
         Grade.RISK,
