@@ -1,0 +1,29 @@
+"""What every test of the lab needs: root, and the private world of ``lab.py run``; see README.md."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # labkit is no package of the project: it runs without it
+
+from labkit import world
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _world() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: the lab makes namespaces and mounts")
+    if not world.inside():
+        # not a skip: root can run these, and a green run that left them out would say too much
+        pytest.fail(
+            "these tests run in a private world: python3 tests/lab/lab.py run -- .venv/bin/python -m pytest tests/lab",
+            pytrace=False,
+        )
