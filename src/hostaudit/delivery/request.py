@@ -55,10 +55,13 @@ class Request:
         for words in [self.python] if self.python else CANDIDATES:
             name = " ".join(f'"{w}"' for w in words)
             tries.append(
-                f'if command -v "{words[0]}" >/dev/null 2>&1; then {name} -I -S -c "$b"; r=$?; '
+                f'if command -v "{words[0]}" >/dev/null 2>&1; then $t {name} -I -S -c "$b"; r=$?; '
                 f'[ $r -eq {TOO_OLD} ] || exit $r; o="$o {words[-1]}"; fi; '
             )
-        inner = f'b="{first}"; o=; {"".join(tries)}echo; echo {self.nonce} nopython $o; exit 87'
+        # The loader ends itself; an interpreter that hangs before it gets there must not stay behind either.
+        ending = f"timeout -k 5 {round(self.seconds) + 5}"
+        bound = f't=; timeout -k 1 1 true 2>/dev/null && t="{ending}"; '
+        inner = f'{bound}b="{first}"; o=; {"".join(tries)}echo; echo {self.nonce} nopython $o; exit 87'
         if not self.become:
             return f"exec /bin/sh -c '{inner}'"
         how = f'-S -p "{self.nonce} prompt"' if self.become_password else "-n"
