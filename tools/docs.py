@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import click
-from hostaudit.checks._page import page, readme_table
 
 from hostaudit.checks import all_checks
+from hostaudit.checks._page import page, readme_table
 from hostaudit.cli import COMMANDS, cli
 
 TOP = Path(__file__).resolve().parent.parent

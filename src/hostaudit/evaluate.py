@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
     from hostaudit.policy import Policy
     from hostaudit_agent.snapshot import Namespace, Snapshot
+
+BUG = "bug"
+"""Key of the evidence of a finding that is about the check itself."""
 
 
 def evaluate(
@@ -110,7 +114,10 @@ def _missing(check: Check, view: View) -> str:
 def _one(check: Check, view: View) -> Finding:
     missing = _missing(check, view)
     assert check.host is not None  # noqa: S101 - cohort checks go another way
-    found = unknown(missing) if missing else check.host(view)
+    try:
+        found = unknown(missing) if missing else check.host(view)
+    except Exception as bug:  # noqa: BLE001 - a bug in one check must not cost forty hosts their audit
+        found = _bug(bug)
     severity = found.severity if found.status is Status.FAIL else Severity.INFO
     return replace(found, check=check.id, host=view.host.name, netns=view.netns, severity=severity)
 
@@ -120,4 +127,17 @@ def _cohort(check: Check, views: Sequence[View]) -> list[Finding]:
     readable = [v for v in views if not _missing(check, v)]
     if len(readable) < SMALLEST:
         return []
-    return [replace(f, check=check.id) for f in check.cohort(readable)]
+    try:
+        return [replace(f, check=check.id) for f in check.cohort(readable)]
+    except Exception as bug:  # noqa: BLE001 - as above
+        return [replace(_bug(bug), check=check.id, hosts=tuple(v.host.name for v in readable))]
+
+
+def _bug(error: Exception) -> Finding:
+    """Return what a check that failed itself says: nothing is known, and it is our fault."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
+    return replace(
+        unknown(f"a bug in this check: {type(error).__name__} at {where}; please report it"),
+        evidence={BUG: f"{type(error).__name__}: {error}"},
+    )

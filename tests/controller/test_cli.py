@@ -11,6 +11,7 @@ import pytest
 from hostaudit.archive import load, save
 from hostaudit.cli import COMMANDS, cli, main
 from hostaudit.commands.run import exit_code
+from hostaudit.evaluate import BUG
 from hostaudit.model import Collected, Finding, Grade, Host, HostReport, Run, Severity, Status, Unreachable
 from hostaudit_agent.snapshot import Platform, Snapshot
 
@@ -138,3 +139,8 @@ def test_exit_codes(status, grade, severity, fail_on, code):
     assert of(HostReport("a", "ok")) == code
     assert of(HostReport("a", "partial")) == code
     assert of(HostReport("a", "ok"), HostReport("b", "unreachable")) == code | 4
+
+
+def test_a_check_that_failed_itself_sets_the_lowest_bit():
+    finding = Finding(Status.UNKNOWN, "a bug in this check", evidence={BUG: "KeyError"})
+    assert exit_code(Run("i", "s", "f", "v", (), (finding,), {}), "low") == 1

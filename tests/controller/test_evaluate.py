@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from hostaudit.checks import Check, not_applicable, passed
-from hostaudit.evaluate import counts, evaluate, host_reports
+from hostaudit.evaluate import BUG, counts, evaluate, host_reports
 from hostaudit.model import Collected, Grade, Host, Severity, Status, Unreachable
 from hostaudit.policy import Policy
 from hostaudit_agent.snapshot import Conntrack, Namespace, Platform, Snapshot, Unread
@@ -139,3 +139,24 @@ def test_counts_and_host_reports():
         ("web2", "partial", "firewall: needs CAP_NET_ADMIN"),
     ]
     assert reports[1].platform == "Debian GNU/Linux 12 (bookworm)"
+
+
+def test_a_bug_in_one_check_is_said_and_costs_the_others_nothing():
+    def broken(view):
+        return view.no_such_thing
+
+    checks = only(host_check(broken, "broken"), host_check(too_many))
+    findings = evaluate([collected("web1")], Policy(), checks)
+    assert [(f.check, f.status) for f in findings] == [("half-full", Status.FAIL), ("broken", Status.UNKNOWN)]
+    assert "a bug in this check: AttributeError at test_evaluate.py:" in findings[1].summary
+    assert "no_such_thing" in findings[1].evidence[BUG]
+
+
+def test_a_bug_in_a_cohort_check_names_the_hosts():
+    def broken(views):
+        return len(views) / 0
+
+    check = Check("odd-one-out", "t", "t", ("conntrack",), Severity.LOW, cohort=broken)
+    (finding,) = evaluate([collected(f"web{n}") for n in range(3)], Policy(), only(check))
+    assert finding.hosts == ("web0", "web1", "web2")
+    assert finding.status is Status.UNKNOWN

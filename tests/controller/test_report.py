@@ -7,7 +7,7 @@ from hostaudit import report
 from hostaudit.model import Finding, Grade, HostReport, Remedy, Run, Severity, Status
 
 RULE = {
-    "text": "-A PVEFW-FORWARD -m conntrack --ctstate INVALID -j DROP",
+    "rule": "-A PVEFW-FORWARD -m conntrack --ctstate INVALID -j DROP",
     "backend": "iptables-legacy",
     "packets": 412,
     "delta": 30,

@@ -119,19 +119,18 @@ def readable(view: View) -> bool:
     return snapshot.firewall is not None and snapshot.link is not None and snapshot.sysctl is not None
 
 
-def pairs(view: View, droppers: list[str]) -> dict[str, Any]:
+def pairs(view: View, droppers: list[str]) -> list[dict[str, Any]]:
     """Return, per host that drops, which others hold the first half of handshakes that it never saw begin.
 
     A tuple that waits on both hosts went through both: its SYN-ACK is not INVALID there.
     """
-    pairs: dict[str, Any] = {}
-    waiting = {member.host.name: _waiting(member) for member in (view, *view.peers)}
-    for dropper in droppers:
-        known = set(waiting[dropper])
-        halves = {n: sorted(set(t) - known)[:8] for n, t in waiting.items() if n != dropper and set(t) - known}
-        if halves:
-            pairs[dropper] = halves
-    return pairs
+    waits = {member.host.name: set(_waiting(member)) for member in (view, *view.peers)}
+    return [
+        {"dropped_by": dropper, "waiting_on": name, "handshakes": sorted(tuples - waits[dropper])[:8]}
+        for dropper in droppers
+        for name, tuples in waits.items()
+        if name != dropper and tuples - waits[dropper]
+    ]
 
 
 def _waiting(view: View) -> list[str]:

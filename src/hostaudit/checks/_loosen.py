@@ -49,8 +49,8 @@ _ADVICE = {
 }
 ALWAYS = (
     "Every host that carries one half of the flow must accept INVALID: half a fix turns 'connect fails' into "
-    "'connects, then hangs'. No sysctl cures it: tcp_be_liberal and tcp_loose change nothing for a SYN-ACK whose SYN "
-    "went elsewhere. Narrower: NOTRACK for that address alone, in table raw, chain PREROUTING, in both directions."
+    "'connects, then hangs'.\nNo sysctl cures it: tcp_be_liberal and tcp_loose change nothing for a SYN-ACK whose SYN "
+    "went elsewhere.\nNarrower: NOTRACK for that address alone, in table raw, chain PREROUTING, in both directions."
 )
 TRADE_OFF = (
     "Nothing declares or shows that replies take another path here, so loosening is a trade-off: it also lets stray "
@@ -71,7 +71,7 @@ def already_allowed(view: View) -> bool:
 
 
 def advice(view: View, drops: Drops, *, certain: bool, fleet: Iterable[str]) -> str:
-    """Return what to do, in words: per owner of a rule, then what always holds."""
+    """Return what to do, a line each: per owner of a rule, then what always holds."""
     makers = dict.fromkeys(owner(rule) for rule in drops.met)
     parts = dict.fromkeys(_proxmox(view, fleet) if name in _PROXMOX else _ADVICE[name] for name in makers)
     parts[ALWAYS] = None
@@ -79,7 +79,7 @@ def advice(view: View, drops: Drops, *, certain: bool, fleet: Iterable[str]) -> 
         parts[TRADE_OFF] = None
     if drops.moved and not certain and _PROXMOX.intersection(makers):
         parts["They may also be plain RSTs of guests with firewall=1, which Proxmox loses by its two bridges."] = None
-    return " ".join(parts)
+    return "\n".join(parts)
 
 
 def remedy(view: View, drops: Drops) -> Remedy | None:

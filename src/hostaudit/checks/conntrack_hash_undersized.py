@@ -63,9 +63,9 @@ def evaluate(view: View) -> Finding:
         owner=_table.owner(view),
         remedy=_table.hash_remedy(view),
         advice=(
-            f"Write {size} to /sys/module/nf_conntrack/parameters/hashsize and, for the next boot, `options nf_conntrack "
-            f"hashsize={size}` to a file in /etc/modprobe.d; keep nf_conntrack_max configured with it, or the kernel "
-            f"makes it eight times the hash{'' if here else '. All on the machine that runs this container'}."
+            f"Write {size} to /sys/module/nf_conntrack/parameters/hashsize and, for the next boot, `options "
+            f"nf_conntrack hashsize={size}` to a file in /etc/modprobe.d; keep nf_conntrack_max configured with it, or "
+            f"the kernel makes it eight times that{'' if here else '. All on the machine that runs this container'}."
         ),
         cause="the hash of the connection tracking table is too small for its limit",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
 
 import click
 
@@ -24,10 +25,13 @@ def page(check: str | None) -> str:
     """Return the page of a check, or one line for each check."""
     checks = all_checks()
     if check is None:
-        width = max(len(name) for name in checks)
-        return "".join(f"{c.id:<{width}}  {c.severity.value:<8}  {c.title}\n" for c in checks.values())
+        return "".join(f"{c.id}  ({c.severity.value})\n{_indented(c.title)}\n" for c in checks.values())
     if check not in checks:
         near = difflib.get_close_matches(check, checks, n=1)
         hint = f" Did you mean {near[0]}?" if near else " `hostaudit explain` lists them."
         raise UsageError(f"{check}: no such check.{hint}")
     return f"{check}\n{'=' * len(check)}\n\n{checks[check].doc}\n"
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, 80, initial_indent="    ", subsequent_indent="    ")

@@ -18,6 +18,7 @@ from hostaudit.checks import all_checks
 from hostaudit.commands.options import VARIABLES, collect_options, connection_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import PolicyError, UsageError
+from hostaudit.evaluate import BUG
 from hostaudit.model import Finding, Grade, Run, Severity, Status
 from hostaudit.policy import Policy, parse
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from hostaudit.audit import Answer
 
 FAIL_ON = ("active", "info", "low", "medium", "high", "critical", "never")
+INTERNAL = 1
 UNREACHABLE = 4
 FINDINGS = 8
 
@@ -126,8 +128,10 @@ def audit_and_report(options: Mapping[str, Any]) -> int:
 
 
 def exit_code(result: Run, fail_on: str) -> int:
-    """Return the bits: 4 a host could not be audited, 8 a finding at or above ``fail_on``."""
-    code = UNREACHABLE if any(h.status == "unreachable" for h in result.hosts) else 0
+    """Return the bits: 1 a check failed itself, 4 a host could not be audited, 8 a finding at or above ``fail_on``."""
+    code = INTERNAL if any(BUG in f.evidence for f in result.findings) else 0
+    if any(h.status == "unreachable" for h in result.hosts):
+        code |= UNREACHABLE
     if any(_counts(f, fail_on) for f in result.findings):
         code |= FINDINGS
     return code

@@ -49,8 +49,9 @@ def render(run: Run, out: TextIO, style: Style) -> None:
         legacy_windows=False,
     )
     shown = listed(run, style)
+    said: dict[tuple[str, str], str] = {}
     for group in grouped(f for f in shown if f.status is Status.FAIL):
-        _failure(console, group, style)
+        _failure(console, group, style, said)
     _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
     _unreachable(console, run.hosts)
     _partial(console, run.hosts, style)
@@ -87,7 +88,8 @@ def _names(names: list[str], style: Style) -> str:
     return f"{', '.join(names[: MOST_HOSTS - 1])} and {len(names) - MOST_HOSTS + 1} more (-v names them)"
 
 
-def _failure(console: Console, group: list[Finding], style: Style) -> None:
+def _failure(console: Console, group: list[Finding], style: Style, said: dict[tuple[str, str], str]) -> None:
+    """Print one cause. ``said`` maps what the report has said already (check and text) to the hosts it was said of."""
     from rich.text import Text
 
     first = group[0]
@@ -111,12 +113,17 @@ def _failure(console: Console, group: list[Finding], style: Style) -> None:
     rows += [("evidence" if n == 0 else "", line) for n, line in enumerate(_evidence(first.evidence, style))]
     if first.owner:
         rows.append(("owner", first.owner))
-    rows.append(("next", first.advice))
+
+    def once(text: str) -> str:
+        before = said.setdefault((first.check, text), places)
+        return text if before == places or not text else f"as for {before}"
+
+    rows += [("next" if n == 0 else "", line) for n, line in enumerate(once(first.advice).splitlines())]
     if first.remedy:
         values = ", ".join(f"{k}={_value(v)}" for k, v in first.remedy.vars.items())
         rows.append(("remedy", f"role {first.remedy.role}: {values}"))
-    rows.append(("see it", first.reproduce))
-    rows.append(("wrong if", first.disproof))
+    rows.append(("see it", once(first.reproduce)))
+    rows.append(("wrong if", once(first.disproof)))
     _rows(console, [(label, text) for label, text in rows if text])
 
 
@@ -143,19 +150,24 @@ def _capped(lines: list[str], style: Style) -> Iterator[str]:
 
 
 def _evidence(evidence: dict[str, Any], style: Style) -> Iterator[str]:
-    """Yield the evidence as lines: plain values together, lists of records one a line."""
-    plain = [f"{k} {_value(v)}" for k, v in evidence.items() if not _records(v)]
-    if plain:
-        yield "; ".join(plain)
+    """Yield the evidence as lines: lists of records first, one a line, then the plain values together."""
     for key, value in evidence.items():
         if _records(value):
             yield from (f"{key}: {line}" for line in _capped([_record(r) for r in value], style))
+    plain = [f"{k} {_value(v)}" for k, v in evidence.items() if not _records(v) and not _empty(v)]
+    if plain:
+        yield "; ".join(plain)
 
 
 def _record(record: dict[str, Any]) -> str:
-    """Return one record on a line; its ``text``, where it has one, says most and comes first."""
-    others = ", ".join(f"{k} {_value(v)}" for k, v in record.items() if k != "text" and v not in (None, "", []))
-    return f"{record['text']} ({others})" if "text" in record else others
+    """Return one record on a line; its ``rule``, where it has one, says most and comes first."""
+    others = ", ".join(f"{k} {_value(v)}" for k, v in record.items() if k != "rule" and not _empty(v))
+    return f"{record['rule']} ({others})" if "rule" in record else others
+
+
+def _empty(value: Any) -> bool:
+    """Tell what the table leaves out and JSON keeps: nothing to see. Zero and no are something."""
+    return value is None or value in ("", [], (), {})
 
 
 def _records(value: Any) -> bool:
@@ -164,7 +176,8 @@ def _records(value: Any) -> bool:
 
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " ".join(_value(v) for v in value) or "none"
+        more = f" and {len(value) - MOST_ROWS} more" if len(value) > MOST_ROWS else ""
+        return " ".join(_value(v) for v in value[:MOST_ROWS]) + more or "none"
     if isinstance(value, dict):
         return ", ".join(f"{k} {_value(v)}" for k, v in value.items()) or "none"
     if isinstance(value, bool):
