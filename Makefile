@@ -49,6 +49,7 @@ agent: $(BIN)/hostaudit ## hostaudit-agent.pyz, to run by hand: python3 hostaudi
 
 docs: $(VENV)/.dev ## write the generated pages and tables again
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/picture.py
 
 bench: $(VENV)/.dev ## costs as CPU time and as ratios to peers in the same run
 	$(BIN)/python bench/run.py
