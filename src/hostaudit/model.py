@@ -188,6 +188,8 @@ class PlannedChange:
     """What has to be seen afterwards for the change to count."""
     facts: dict[str, str]
     """Path into the snapshot (``sysctl.knobs.net.core.somaxconn.running``) -> SHA-256 of its canonical JSON."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """The same paths -> what was there, so that a refusal can say what changed; the digests decide."""
 
 
 @dataclass(frozen=True, slots=True)

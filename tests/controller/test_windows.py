@@ -1,6 +1,8 @@
 """Change windows against a table of cases."""
 
-from datetime import UTC, date, datetime, timedelta
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -30,168 +32,20 @@ def at(text, timezone=BERLIN):
 
 
 NIGHT = allow("0 22 * * *", "4h")
-# In Berlin the clock goes from 02:00 to 03:00 on 2026-03-29, and from 03:00 back to 02:00 on 2026-10-25.
-CASES = {
-    # name: windows, now, open until (or None), next open
-    "over midnight, after it": ([NIGHT], "2026-11-21 00:30", "2026-11-21 02:00", None),
-    "over midnight, before it": ([NIGHT], "2026-11-20 23:59", "2026-11-21 02:00", None),
-    "the start is inside": ([NIGHT], "2026-11-20 22:00", "2026-11-21 02:00", None),
-    "the end is outside": ([NIGHT], "2026-11-21 02:00", None, "2026-11-21 22:00"),
-    "weekday counts where it begins": (
-        [allow("0 22 * * fri", "4h")],
-        "2026-11-21 01:00",  # a Saturday
-        "2026-11-21 02:00",
-        None,
-    ),
-    "weekday ends with its night": ([allow("0 22 * * fri", "4h")], "2026-11-21 22:30", None, "2026-11-27 22:00"),
-    "sunday is 0 and 7": ([allow("0 8 * * 7", "1h")], "2026-11-22 08:30", "2026-11-22 09:00", None),
-    "day or weekday, as cron has it": ([allow("0 8 13 * fri", "1h")], "2026-11-13 09:30", None, "2026-11-20 08:00"),
-    "last sunday of a month": ([allow("0 8 * * 0L", "1h")], "2026-11-23 00:00", None, "2026-11-29 08:00"),
-    "a start in the gap is at its end": (
-        [allow("30 2 * * *", "1h")],
-        "2026-03-29 03:00",
-        "2026-03-29 04:00",
-        None,
-    ),
-    "before the gap": ([allow("30 2 * * *", "1h")], "2026-03-29 01:59", None, "2026-03-29 03:00"),
-    "hourly starts do not move into the gap": (
-        [allow("30 * * * *", "10m")],
-        "2026-03-29 03:05",
-        None,
-        "2026-03-29 03:30",
-    ),
-    "four hours are four hours in the short night": (
-        [allow("0 0 * * *", "4h")],
-        "2026-03-29 04:30",
-        "2026-03-29 05:00",
-        None,
-    ),
-    "four hours are four hours in the long night": (
-        [allow("0 0 * * *", "4h")],
-        "2026-10-25 02:59*",
-        "2026-10-25 03:00",
-        None,
-    ),
-    "a repeated start allows once, first pass": (
-        [allow("30 2 * * *", "20m")],
-        "2026-10-25 02:40",
-        "2026-10-25 02:50",
-        None,
-    ),
-    "a repeated start allows once, not in the second pass": (
-        [allow("30 2 * * *", "20m")],
-        "2026-10-25 02:40*",
-        None,
-        "2026-10-26 02:30",
-    ),
-    "a repeated start denies twice": ([deny("30 2 * * *", "20m")], "2026-10-25 02:40*", None, "2026-10-25 02:50*"),
-    "hourly starts come twice": ([allow("30 * * * *", "10m")], "2026-10-25 02:35*", "2026-10-25 02:40*", None),
-    "asked in the first pass, the second is next": (
-        [allow("0,30 */1 * * *", "10m")],
-        "2026-10-25 02:45",
-        None,
-        "2026-10-25 02:00*",
-    ),
-    "midnight that does not exist": (  # Cairo, 2026-04-24: from 00:00 to 01:00
-        [allow("0 0 * * *", "1h", "Africa/Cairo")],
-        ("2026-04-24 01:30", "Africa/Cairo"),
-        ("2026-04-24 02:00", "Africa/Cairo"),
-        None,
-    ),
-    "half an hour of summer time": (  # Lord Howe, 2026-04-05: from 02:00 back to 01:30
-        [allow("*/15 2 * * *", "5m", "Australia/Lord_Howe")],
-        ("2026-04-05 01:45*", "Australia/Lord_Howe"),
-        None,
-        ("2026-04-05 02:00*", "Australia/Lord_Howe"),
-    ),
-    "leap day": ([allow("0 1 29 2 *", "2h")], "2028-02-29 02:00", "2028-02-29 03:00", None),
-    "leap day to come": ([allow("0 1 29 2 *", "2h")], "2026-11-21 00:00", None, "2028-02-29 01:00"),
-    "no leap day in 2100": ([allow("0 1 29 2 *", "2h")], "2096-03-01 00:00", None, "2104-02-29 01:00"),
-    "over the end of february": ([allow("0 23 28 2 *", "2h")], "2028-02-29 00:30", "2028-02-29 01:00", None),
-    "overlapping windows are one": (
-        [NIGHT, allow("0 1 * * *", "3h")],
-        "2026-11-20 23:00",
-        "2026-11-21 04:00",
-        None,
-    ),
-    "adjacent windows are one": ([NIGHT, allow("0 2 * * *", "1h")], "2026-11-20 23:00", "2026-11-21 03:00", None),
-    "a window inside another": ([NIGHT, allow("0 23 * * *", "1h")], "2026-11-20 23:10", "2026-11-21 02:00", None),
-    "one window that overlaps itself": ([allow("0 22,23 * * *", "2h")], "2026-11-20 22:10", "2026-11-21 01:00", None),
-    "two zones overlap": (
-        [NIGHT, allow("0 0 * * *", "2h", "UTC")],
-        "2026-11-21 00:30",
-        "2026-11-21 03:00",
-        None,
-    ),
-    "a deny that is to begin": ([NIGHT, deny("0 1 * * *", "30m")], "2026-11-21 00:30", "2026-11-21 01:00", None),
-    "deny inside allow": ([NIGHT, deny("0 1 * * *", "30m")], "2026-11-21 01:15", None, "2026-11-21 01:30"),
-    "deny at the edge": (
-        [NIGHT, deny("30 1 * * *", "1h")],
-        "2026-11-21 01:45",
-        None,
-        "2026-11-21 22:00",
-    ),
-    "denies that follow each other": (
-        [NIGHT, deny("0 23 * * *", "1h"), deny("0 0 * * *", "1h")],
-        "2026-11-20 23:30",
-        None,
-        "2026-11-21 01:00",
-    ),
-    "deny alone leaves the rest": ([deny("0 8 * * mon-fri", "10h")], "2026-11-20 18:00", "2026-11-23 08:00", None),
-    "freeze of whole days": ([NIGHT, freeze("2026-12-18", "2027-01-06")], "2026-12-20 23:00", None, "2027-01-07 00:00"),
-    "freeze includes its first day": (
-        [NIGHT, freeze("2026-12-18", "2027-01-06")],
-        "2026-12-17 22:30",
-        "2026-12-18 00:00",
-        None,
-    ),
-    "freeze with hours": (
-        [freeze("2026-12-18T20:00", "2026-12-18T22:00")],
-        "2026-12-18 21:59",
-        None,
-        "2026-12-18 22:00",
-    ),
-    "freeze with an offset": (
-        [freeze("2026-12-18T20:00:00Z", "2026-12-18T22:00:00Z")],
-        "2026-12-18 22:59",
-        None,
-        "2026-12-18 23:00",
-    ),
-    "freeze decoded by TOML": (
-        [freeze(date(2026, 12, 18), datetime(2026, 12, 19, 6))],  # noqa: DTZ001 - a local date-time of TOML
-        "2026-12-19 05:59",
-        None,
-        "2026-12-19 06:00",
-    ),
-    "freeze from a repeated hour on is the longer one": (
-        [freeze("2026-10-25T02:30", "2026-10-25T05:00")],
-        "2026-10-25 02:31",
-        None,
-        "2026-10-25 05:00",
-    ),
-    "freeze until a repeated hour is the longer one": (
-        [freeze("2026-10-25T00:00", "2026-10-25T02:30")],
-        "2026-10-25 02:15*",
-        None,
-        "2026-10-25 02:30*",
-    ),
-    "adjacent days, until one that has 25 hours": (
-        [allow("0 0 * * *", "24h")],
-        "2026-11-21 12:00",
-        "2027-10-31 23:00",
-        None,
-    ),
-    "nothing declared": ([], "2026-11-21 12:00", None, None),
-}
+# name -> windows, now, open_until (empty: without end) or next_open
+CASES = tomllib.loads(Path(__file__).with_name("windows.toml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_table(name):
-    entries, *times = CASES[name]
-    now, until, opens = (t and (at(t) if isinstance(t, str) else at(*t)) for t in times)
-    decision = decide(now, parse(entries))
+    case = CASES[name]
+    now, until, opens = (
+        at(text, case.get("zone", BERLIN)) if (text := case.get(key)) else None
+        for key in ("now", "open_until", "next_open")
+    )
+    decision = decide(now, parse(case["windows"]))
     assert (decision.until, decision.next_open) == (until, opens), decision.reason
-    assert decision.open == (opens is None)
+    assert decision.open == ("open_until" in case)
 
 
 def test_a_sentence_says_what_decides_and_in_its_own_zone():
@@ -285,6 +139,13 @@ def test_windows_that_never_open_are_given_up(closing):
     assert (decision.open, decision.next_open) == (False, None)
     assert upcoming(at("2026-11-21 00:30"), 10, windows) == []
     assert fits(at("2026-11-21 00:30"), timedelta(minutes=1), windows).next_open is None
+
+
+def test_hosts_are_searched_together_and_none_uses_up_the_search_of_another():
+    always = parse([allow("0 * * * *", "1h")])
+    tiny = parse([allow("0-1 2 * * *", "1m")])
+    assert decide(at("2026-11-21 02:00"), always, tiny).until == at("2026-11-21 02:02")
+    assert decide(at("2026-11-21 02:00"), tiny, always).until == at("2026-11-21 02:02")
 
 
 def test_an_end_beyond_the_search_is_told_as_such():

@@ -171,11 +171,9 @@ def test_reading_creates_nothing(address, entry):
 
 
 def test_the_default_is_a_private_file_of_this_user(tmp_path, entry):
-    assert default_url({"XDG_STATE_HOME": "/s"}) == "sqlite:////s/hostaudit/journal.db"
-    assert (
-        default_url({"HOME": "/h", "XDG_STATE_HOME": "not/absolute"})
-        == "sqlite:////h/.local/state/hostaudit/journal.db"
-    )
+    assert default_url({"XDG_STATE_HOME": "/s"}).database == "/s/hostaudit/journal.db"
+    relative = {"HOME": "/h", "XDG_STATE_HOME": "not/absolute"}
+    assert default_url(relative).database == "/h/.local/state/hostaudit/journal.db"
     with Journal.open(environ={"XDG_STATE_HOME": str(tmp_path / "a b%?#")}) as journal:
         journal.append(entry())
     file = tmp_path / "a b%?#" / "hostaudit" / "journal.db"
