@@ -33,7 +33,8 @@ def interpreters() -> dict[str, str]:
         sys.executable,
     ]
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    found += [str(p) for p in sorted(pyenv.glob("3.*/bin/python"))]
+    if os.access(pyenv, os.R_OK | os.X_OK):  # it may be another user's
+        found += [str(p) for p in sorted(pyenv.glob("3.*/bin/python"))]
     versions: dict[str, str] = {}
     for path in found:
         if os.access(path, os.X_OK) and "shims" not in path:

@@ -153,7 +153,7 @@ def test_openings_are_in_order_apart_and_open(drawn, needed):
 def openings_hold(drawn, needed):
     now, lists = drawn
     windows = [parse(rules) for rules in lists]
-    openings = upcoming(now, 8, *windows)
+    openings = upcoming(now, 4, *windows)
     last = None
     for opening in openings:
         assert opening.start >= now

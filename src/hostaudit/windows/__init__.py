@@ -99,7 +99,10 @@ def fits(now: datetime, needed: timedelta, *windows: Windows) -> Decision:
 
 
 def upcoming(now: datetime, number: int, *windows: Windows) -> list[Opening]:
-    """Return the next openings in order, at most ``number``; one that is open already begins ``now``."""
+    """Return the next openings in order, at most ``number``; one that is open already begins ``now``.
+
+    Fewer where the search was given up; the last one may then last longer than is said.
+    """
     return list(_openings(now, windows, number))
 
 
@@ -113,8 +116,8 @@ def _openings(now: datetime, windows: Sequence[Windows], number: int) -> Iterato
         inside = _Search(start, windows)
         end, _why = inside.until()
         yield Opening(start, end)
-        steps += 2 * SEARCH - ahead.left - inside.left
-        if end is None or steps > SEARCH:
+        steps += ahead.spent + inside.spent
+        if end is None or steps > SEARCH:  # given up, or this very end is only "at least"
             return
         instant = end
 
@@ -132,7 +135,8 @@ class _Search:
         self.now = now.astimezone(UTC)
         self.windows = list(dict.fromkeys(windows))  # a fleet has few different windows
         rules = [rule for one in self.windows for rule in (*one.allow, *one.deny)]
-        self.left = SEARCH + 2 * len(rules)  # the first steps are always made
+        self.spent = 0
+        self.bound = SEARCH + 2 * len(rules)  # the first steps are always made
         self.zone: ZoneInfo | None = rules[0].zone if rules else None
 
     def closed_by(self, instant: datetime) -> str:
@@ -204,8 +208,8 @@ class _Search:
 
     def _end(self, rules: Sequence[Rule], instant: datetime) -> tuple[datetime, Rule] | None:
         """Return the latest end among the rules in force at the instant."""
-        self.left -= len(rules)
-        if self.left < 0:
+        self.spent += len(rules)
+        if self.spent > self.bound:
             raise _ExhaustedError
         ends = [(end, rule) for rule in rules if (end := end_of(rule, instant)) is not None]
         return max(ends, key=lambda pair: pair[0], default=None)

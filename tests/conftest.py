@@ -1,0 +1,14 @@
+"""A skipped test says why; in CI, which has everything, it is a failure: a green run must not hide what it left out."""
+
+import os
+
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    if os.environ.get("CI") == "true" and skipped and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"CI must run every test, and {len(skipped)} were skipped", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
