@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def save(path: Path, answers: Sequence[Collected | Unreachable], started: dateti
             out.write("\n")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made it cannot be removed
+            part.unlink()
         raise UsageError(f"--save {path}: cannot be written: {error.strerror}") from error
 
 

@@ -105,9 +105,10 @@ def test_a_file_that_is_no_answers_file_is_refused(tmp_path, text, capsys):
     assert f"--from {file}" in capsys.readouterr().err
 
 
-def test_a_place_that_cannot_be_written_is_named(answers, capsys):
-    assert main(["run", "--from", str(answers), "--save", "/proc/nope/x.json"]) == 2
-    assert "--save /proc/nope/x.json: cannot be written" in capsys.readouterr().err
+@pytest.mark.parametrize("place", ["/proc/nope/x.json", "/dev/full/x.json", "/proc/x.json"])
+def test_a_place_that_cannot_be_written_is_named(answers, place, capsys):
+    assert main(["run", "--from", str(answers), "--save", place]) == 2
+    assert f"--save {place}: cannot be written" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_failure(answers):
