@@ -12,6 +12,13 @@ from hostaudit.errors import HostauditError
 INTERRUPTED = 99
 COMMANDS = {
     "run": "Read hosts and report what loses packets there.",
+    "plan": "Read hosts and plan the changes that would end the findings.",
+    "apply": "Execute a plan: canary, batches, each guarded by an undo on the host.",
+    "rollback": "Put back what a change found, unless somebody changed it since.",
+    "log": "List who changed what, when, from where and why.",
+    "show": "Show an entry of the journal, or a whole change.",
+    "windows": "Say when changes are allowed.",
+    "unlock": "Break the lock of a fleet whose change is surely over.",
     "explain": "Print the page of a check, or the list of checks.",
 }
 """Command -> its line of ``hostaudit --help``; the command itself is ``hostaudit.commands.<name>``."""

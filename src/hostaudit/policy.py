@@ -37,8 +37,8 @@ def parse(
     thresholds: dict[str, dict[str, Number]] = {}
     off: dict[str, str] = {}
     for section in document:
-        if section != "checks":
-            raise PolicyError(f"{file}: unknown section [{section}]; only [checks.<check>] is known")
+        if section not in ("checks", "windows"):  # the windows are read by ``hostaudit.windows``
+            raise PolicyError(f"{file}: unknown section [{section}]; known are [checks.<check>] and [[windows]]")
     checks = document.get("checks", {})
     if not isinstance(checks, dict):
         raise PolicyError(f"{file}: checks is a table of tables, as in [checks.conntrack-table-full]")

@@ -1,0 +1,43 @@
+"""What the batches of one change have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hostaudit.apply import readback
+from hostaudit.plan import COMPILE, PERIOD, SETTLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from hostaudit.model import PlannedChange
+    from hostaudit_agent.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the batches of one change have in common."""
+
+    change: str
+    """Id in the journal."""
+    guard: str
+    """Name of the guard on the hosts."""
+    playbook: str
+    variables: Callable[[Sequence[PlannedChange]], dict[str, str]]
+    """Extra variables for changes that are alike, each a text of YAML."""
+    wrong: Callable[[Snapshot, PlannedChange], list[str]] = readback.wrong
+    """What is not as it should be afterwards."""
+    judged: bool = True
+    """An undo is not judged: what it brings back was bad before."""
+
+
+def settle(change: PlannedChange) -> int:
+    """Return how many seconds it may take until the change holds: its owner has to take it first."""
+    period = max((PERIOD.get(name.strip(), 0) for name in change.owner.split(",")), default=0)
+    return SETTLE.get(change.role, 0) + (period + COMPILE if period else 0)
+
+
+def hosts_of(changes: Iterable[PlannedChange]) -> list[str]:
+    """Return the hosts' names, each once, in order."""
+    return list(dict.fromkeys(change.host for change in changes))
