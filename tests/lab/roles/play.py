@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def play(book: str, variables: dict[str, Any], *flags: str) -> Played:
         "ANSIBLE_HOME": str(LAB / "ansible"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_PIPELINING": "1",
+        "ANSIBLE_TIMEOUT": "30",  # a connection on a busy machine
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
@@ -147,6 +149,7 @@ until grep -qs ADMIN_STATE=configured /run/systemd/netif/links/*; do i=$((i + 1)
 @contextmanager
 def furnished() -> Iterator[None]:
     """Start the three hosts."""
+    shutil.rmtree(LAB / "ansible", ignore_errors=True)  # connections to earlier hosts that had the same addresses
     with hosts.up({name: hosts.Spec(f"boot:{suite}", groups=(suite,)) for name, suite in NAMES.items()}) as names:
         for name in names:
             furnish(name)
