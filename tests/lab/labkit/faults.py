@@ -82,11 +82,10 @@ class Fleet:
         words = ("rollback", change, "-i", self.source, "--format", "json", *QUICK[:-1], *options)
         return hostaudit(self.journal, *words)
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
-        """Start an apply without waiting for it."""
-        line, environment = command(
-            self.journal, "apply", self.plan, "-i", self.source, "--format", "json", *QUICK, *options
-        )
+    def start(self, *options: str, undo: str = "") -> subprocess.Popen[str]:
+        """Start an apply, or the undo of a change, without waiting for it."""
+        what = ("rollback", undo, *QUICK[:-1]) if undo else ("apply", self.plan, *QUICK)
+        line, environment = command(self.journal, *what, "-i", self.source, "--format", "json", *options)
         return subprocess.Popen(
             line, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -140,31 +139,41 @@ def when(fleet: Fleet, process: subprocess.Popen[str], seen: Callable[[list[tupl
     return seen(fleet.entries())
 
 
-def kill(process: subprocess.Popen[str], *, everything: bool) -> None:
-    """SIGKILL the controller; with ``everything`` also the processes that it started, as when its machine dies."""
+def kill(process: subprocess.Popen[str], *, everything: bool) -> str:
+    """SIGKILL the controller; with ``everything`` also the processes that it started, as when its machine dies.
+
+    Return what it said.
+    """
     family = hosts.descendants(process.pid) if everything else [process.pid]
     for pid in family:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-    process.communicate()
+    try:
+        return process.communicate()[1]
+    except ValueError:  # it was read to its end already
+        return ""
 
 
-def killed_at(fleet: Fleet, entry: int, delay: float, *, everything: bool = False) -> bool:
+def killed_at(fleet: Fleet, entry: int, delay: float, *, everything: bool = False, undo: str = "") -> bool:
     """Start an apply and kill it ``delay`` seconds after the journal's n-th new entry; tell whether it was alive."""
     before = len(fleet.entries())
-    process = fleet.start()
+    process = fleet.start(undo=undo)
     when(fleet, process, lambda entries: len(entries) >= before + entry)
     time.sleep(delay)
     alive = process.poll() is None
-    kill(process, everything=everything)
+    said = kill(process, everything=everything)
+    assert alive or process.returncode == 0, said
     return alive
 
 
 def judged(fleet: Fleet, change: str) -> list[str]:
     """Return what is wrong after a resume: hosts that are neither whole, or of which the journal says otherwise."""
     said = fleet.states(change) if change else {}
+    if change.endswith("-undo"):  # that is confirmed where the host is as before the change
+        other = {"confirmed": "as before", "as before": "confirmed", "not touched": "confirmed", "": "confirmed"}
+        said = {name: other[said.get(name, "")] for name in fleet.names}
     wrong = []
     for name in fleet.names:
         found = truth(name)

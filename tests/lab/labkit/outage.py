@@ -13,12 +13,12 @@ The four are hosts of the lab with an sshd on the management network; client and
 import json
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from labkit import hosts
-from labkit.firewall import BACKENDS
+from labkit.firewall import BACKENDS, Backend
 from labkit.settings import sh
 
 HYPERVISORS = ("h1", "h2")
@@ -43,11 +43,11 @@ def sysctl(netns: str, values: dict[str, int]) -> None:
 class Outage:
     """The running topology. Made by ``running``."""
 
-    def __init__(self, mode: str, backend: str) -> None:
-        """Take over the started hosts; ``mode`` is bridge or route."""
+    def __init__(self, mode: str, backend: str | Backend) -> None:
+        """Take over the started hosts; ``mode`` is bridge or route, ``backend`` a name in ``BACKENDS`` or your own."""
         self.mode = mode
-        self.backend_name = backend
-        self.backend = BACKENDS[backend]()
+        self.backend_name = backend if isinstance(backend, str) else type(backend).__name__
+        self.backend = BACKENDS[backend]() if isinstance(backend, str) else backend
         self.vip = "10.0.0.100" if mode == "bridge" else "10.9.9.9"
         self.worker_ip = ("10.0.0.21", "10.0.0.22") if mode == "bridge" else ("10.1.1.2", "10.1.2.2")
         self._next_port = 20000
@@ -83,7 +83,8 @@ class Outage:
     @contextmanager
     def keep_trying(self, seconds: float = 60) -> Iterator[None]:
         """Open connections of the asymmetric class in the background, for at most so many seconds."""
-        command = [str(c) for c in self._client("keep", self._ports(4000), seconds, 0.5)]
+        most = int(160 * seconds)  # ports: eight at a time, with a pause of 50 ms
+        command = [str(c) for c in self._client("keep", self._ports(most), seconds, 0.5)]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
             try:
                 yield
@@ -190,9 +191,11 @@ class Outage:
 
 
 @contextmanager
-def running(mode: str, backend: str, suite: str = "bookworm") -> Iterator[Outage]:
-    """Start the hosts and the topology; no hypervisor drops anything yet."""
-    specs = {name: hosts.Spec(f"ns:{suite}", groups=("hypervisors",)) for name in HYPERVISORS}
+def running(
+    mode: str, backend: str | Backend, suite: str = "bookworm", hypervisors: Mapping[str, hosts.Spec] | None = None
+) -> Iterator[Outage]:
+    """Start the hosts and the topology; of ``BACKENDS``, none drops anything yet. ``hypervisors`` replace its own."""
+    specs = dict(hypervisors or {n: hosts.Spec(f"ns:{suite}", groups=("hypervisors",)) for n in HYPERVISORS})
     specs |= {name: hosts.Spec(f"ns:{suite}", groups=("workers",)) for name in WORKERS}
     with hosts.up(specs):
         net = Outage(mode, backend)
