@@ -207,6 +207,8 @@ def _pve_why_not(proxmox: Proxmox) -> str:
         return "not settable here now: /etc/pve is not mounted; see `systemctl status pve-cluster`"
     if proxmox.quorate is False:
         return "not settable here now: the cluster has no quorum, so /etc/pve is read-only; see `pvecm status`"
+    if proxmox.running is False:
+        return "not settable here now: the firewall's daemon does not run, so nothing would take the option"
     if proxmox.ignored:
         return (
             f"host.fw has a line that Proxmox VE does not take and would delete when it saves: {proxmox.ignored[0]!r}; "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
+
+from hostaudit.apply.resume import State
 
 if TYPE_CHECKING:
     from hostaudit.change.outcome import ChangeOutcome, HostOutcome, Outcome
@@ -26,7 +29,8 @@ def render(outcome: Outcome, out: TextIO, width: int = 100, *, colour: bool = Fa
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=out, width=width, no_color=not colour, force_terminal=colour, highlight=False)
+    text = io.StringIO()
+    console = Console(file=text, width=width, no_color=not colour, force_terminal=colour, highlight=False)
     if not outcome.changes:
         out.write("Nothing to do.\n")
         return
@@ -46,6 +50,8 @@ def render(outcome: Outcome, out: TextIO, width: int = 100, *, colour: bool = Fa
                 for line in host.changed:
                     console.print(Text(f"{host.host}: {line}"))
         console.print()
+    # rich fills its cells with blanks up to the width
+    out.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
     _next(outcome, out)
 
 
@@ -56,10 +62,15 @@ def _title(change: ChangeOutcome, kind: str) -> str:
 
 
 def _knobs(host: HostOutcome) -> str:
+    """Return what is changed there now; what went back is not."""
+    if host.state is not State.CONFIRMED:
+        return ""
     return "\n".join(f"{name}: {before} -> {now}" for name, (before, _then, now) in host.knobs.items())
 
 
 def _checks(host: HostOutcome) -> str:
+    if host.state is not State.CONFIRMED:
+        return ""
     return "\n".join(f"{check}: {state}" for check, state in host.checks.items())
 
 

@@ -192,6 +192,7 @@ def test_a_limit_of_the_kernel_is_not_set_from_a_container(host, planned):
     ("proxmox", "why"),
     [
         ({"quorate": False}, "the cluster has no quorum"),
+        ({"running": False}, "the firewall's daemon does not run"),
         ({"mounted": False}, "/etc/pve is not mounted"),
         ({"ignored": ["/etc/pve/nodes/pve1/host.fw:3: tcpflags: yes"]}, "would delete when it saves"),
     ],
