@@ -31,8 +31,8 @@ class Past:
     hosts: tuple[str, ...]
     progress: dict[str, Progress]
     ended: bool
-    fleet: str
-    begun: Entry
+    of: str
+    """Of a rollback: the change that it puts back."""
 
     def in_state(self, state: State) -> list[str]:
         """Return the hosts that were last recorded in this state."""
@@ -71,6 +71,5 @@ def _of(begun: Entry, entries: Iterable[Entry]) -> Past:
         tuple(str(h) for h in payload.get("hosts", [])),
         progress_of(steps),
         any(e.kind == Kind.CHANGE_END for e in mine),
-        str(payload.get("fleet", "default")),
-        begun,
+        str(payload.get("of", "")),
     )

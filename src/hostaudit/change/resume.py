@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hostaudit.apply.batches import WHOLE
 from hostaudit.apply.resume import Action, Progress, State, decide
-from hostaudit.change import apply, back, past
+from hostaudit.change import apply, back, past, undo
 from hostaudit.change.outcome import ChangeOutcome, HostOutcome, Outcome
 from hostaudit.errors import UsageError
 from hostaudit.journal import Kind
@@ -76,6 +76,8 @@ def _finish(context: Context, one: past.Past) -> ChangeOutcome:
             Kind.STEP, one.id, host.host, step="state", phase="end", state=str(host.state), detail=host.detail
         )
         context.say(f"{host.host}: {host.state}{f': {host.detail}' if host.detail else ''}")
+        if one.of and host.state is State.CONFIRMED:
+            undo.undone(context, one.of, one.id, host.host)
     if any(host.state is State.UNKNOWN for host in outcome.hosts.values()):
         outcome.outcome = "unfinished"
         outcome.reason = "a host could not be asked; run it again when it answers"
@@ -116,6 +118,7 @@ def _done(replies: Mapping[str, Reply], outcome: ChangeOutcome) -> list[str]:
             outcome.hosts[name].state = State.UNKNOWN
             outcome.hosts[name].detail = reply.failure or reply.said
             again.append(name)
-        elif reply.code == 4:  # it went back by itself in between
-            outcome.hosts[name].state, outcome.hosts[name].detail = State.REVERTED, reply.said
+        elif reply.code:  # another command of the guard was faster: its timer, or what a killed controller asked for
+            outcome.hosts[name].state = decide(Progress(begun=True), reply.guard, reply.events).state
+            outcome.hosts[name].detail = reply.reason
     return again

@@ -198,19 +198,18 @@ class _Run:
         finally:
             self.outcome.hosts |= one.outcomes
             for host in one.outcomes.values():
-                self._undone(host)
+                if host.state is State.CONFIRMED:
+                    undone(context, self.one.id, self.outcome.id, host.host)
         if not good:
             self.outcome.outcome = "failed"
             self.outcome.reason = "; ".join(f"{n}: {o.detail}" for n, o in one.outcomes.items() if o.detail)
         return good
 
-    def _undone(self, host: HostOutcome) -> None:
-        """Write into the first change's record that this host is as before it."""
-        if host.state is State.CONFIRMED:
-            self.context.record(
-                Kind.STEP, self.one.id, host.host, step="state", phase="end", state=str(State.REVERTED),
-                detail=f"rolled back by {self.outcome.id}",
-            )  # fmt: skip
+
+def undone(context: Context, change: str, by: str, host: str) -> None:
+    """Write into a change's record that this host is as before it."""
+    state, detail = str(State.REVERTED), f"rolled back by {by}"
+    context.record(Kind.STEP, change, host, step="state", phase="end", state=state, detail=detail)
 
 
 def _turned(change: PlannedChange) -> PlannedChange:

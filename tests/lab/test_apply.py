@@ -1,0 +1,174 @@
+"""A plan is executed, told, and taken back, on Debian 11, 12 and 13; what must be refused is refused untouched."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from labkit import hosts
+from labkit.faults import KEY, WANTED, Fleet, kill, truth, when
+from labkit.hosts import Spec
+from labkit.plans import Done, hostaudit
+
+NAMES = {"b11": "bullseye", "b12": "bookworm", "b13": "trixie"}
+
+
+@pytest.fixture(scope="module")
+def three() -> Iterator[list[str]]:
+    with hosts.up({name: Spec(f"boot:{suite}", groups=("web",)) for name, suite in NAMES.items()}) as names:
+        yield names
+
+
+@pytest.fixture
+def fleet(three: list[str], tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(three, tmp_path)
+    made.planned()
+    yield made
+    made.as_before()
+
+
+def whole(fleet: Fleet) -> dict[str, str]:
+    return {name: truth(name).whole for name in fleet.names}
+
+
+def on_all(fleet: Fleet, state: str) -> dict[str, str]:
+    return dict.fromkeys(fleet.names, state)
+
+
+def test_a_change_its_journal_and_its_undo(fleet: Fleet) -> None:
+    """One story: the steps rest on each other."""
+    check = fleet.apply("--check", "--diff")
+    assert check.code == 0, check.stderr
+    changed = {h["host"]: "\n".join(h["changed"]) for c in check.document["changes"] for h in c["hosts"]}
+    assert all(f"{KEY}: 4096 -> {WANTED}" in text and "zz-hostaudit.conf" in text for text in changed.values())
+    assert whole(fleet) == on_all(fleet, "as before")
+    assert fleet.entries() == [], "check mode is no change"
+
+    done = fleet.apply("--reason", "queues overflow", "--ticket", "OPS-7")
+    assert (done.code, done.states) == (0, on_all(fleet, "confirmed")), done.stderr
+    assert whole(fleet) == on_all(fleet, "confirmed")
+    assert "canary: tcp_backlog on b11\n" in done.stderr
+    assert "batch 2: tcp_backlog on b12, b13\n" in done.stderr
+    knobs = done.document["changes"][0]["hosts"][0]["knobs"]
+    assert knobs == {KEY: ["4096", str(WANTED), str(WANTED)]}
+
+    again = fleet.apply()
+    assert again.code == 16, "the same plan is stale now"
+    assert f"b12: sysctl.knobs.{KEY}.running: was 4096, is {WANTED} now" in again.stderr
+    assert whole(fleet) == on_all(fleet, "confirmed")
+
+    log = hostaudit(fleet.journal, "log", "--format", "json")
+    entries = [json.loads(line) for line in log.stdout.splitlines()]
+    assert [e["kind"] for e in entries] == ["change-begin", "change-end"]
+    assert {(e["reason"], e["ticket"]) for e in entries} == {("queues overflow", "OPS-7")}
+    assert hostaudit(fleet.journal, "log", "verify").stdout.startswith("sound: ")
+    shown = hostaudit(fleet.journal, "show", done.change).stdout
+    assert f"b13: {KEY}: 4096 -> {WANTED}, read back {WANTED}" in shown
+    assert "verify end b11" in shown
+
+    hosts.script("b12", f"sysctl -qw {KEY}=777")
+    refused = fleet.rollback(done.change)
+    assert refused.code == 16
+    assert f"value /proc/sys/net/core/somaxconn: before 4096, we wrote {WANTED}, now 777" in refused.stderr
+    assert truth("b11").whole == "confirmed", "nothing was touched, on no host"
+    assert fleet.rollback(done.change, "--force").code == 2, "force wants a reason"
+    forced = fleet.rollback(done.change, "--force", "--reason", "777 was a trial")
+    assert forced.code == 0, forced.stderr
+    assert whole(fleet) == on_all(fleet, "as before")
+    twice = fleet.rollback(done.change)
+    assert twice.code == 2
+    assert "in force on no host" in twice.stderr
+
+
+def test_a_plan_that_is_stale_on_one_host_changes_none(fleet: Fleet) -> None:
+    hosts.script("b13", f"sysctl -qw {KEY}=1234")
+    done = fleet.apply()
+    assert done.code == 16
+    assert f"b13: sysctl.knobs.{KEY}.running: was 4096, is 1234 now" in done.stderr
+    assert "b11" not in done.stderr.partition("Since it was made")[2]
+    assert [truth(n).value for n in fleet.names] == ["4096", "4096", "1234"]
+
+
+def test_an_edited_plan_and_a_foreign_inventory_are_refused(fleet: Fleet) -> None:
+    unnamed = hostaudit(fleet.journal, "apply", fleet.plan)
+    assert unnamed.code == 2
+    assert "with -i" in unnamed.stderr
+    foreign = hostaudit(fleet.journal, "apply", fleet.plan, "-i", "other.example.net,")
+    assert foreign.code == 2
+    assert "which this inventory does not" in foreign.stderr
+    fleet.plan.write_text(fleet.plan.read_text().replace(str(WANTED), "9"))
+    edited = fleet.apply()
+    assert edited.code == 2
+    assert "changed since it was made" in edited.stderr
+    assert whole(fleet) == on_all(fleet, "as before")
+
+
+def test_outside_the_window_nothing_is_touched(fleet: Fleet, tmp_path: Path) -> None:
+    policy = tmp_path / "closed.toml"
+    policy.write_text(
+        '[[windows]]\nfreeze = {from = 2020-01-01, to = 2199-01-01}\ntimezone = "UTC"\nname = "for good"\n'
+    )
+    closed = fleet.apply("--policy", str(policy))
+    assert closed.code == 75
+    assert 'freeze "for good"' in closed.stderr
+    assert fleet.entries() == []
+    assert fleet.apply("--policy", str(policy), "--outside-window").code == 2, "a reason is needed"
+    told = hostaudit(fleet.journal, "windows", "--policy", policy)
+    assert told.code == 75
+    done = fleet.apply("--policy", str(policy), "--outside-window", "--reason", "customers are down", "-l", "b11")
+    assert (done.code, done.states) == (0, {"b11": "confirmed"}), done.stderr
+    log = hostaudit(fleet.journal, "log", "--kind", "window-override", "--format", "json").stdout
+    entry = json.loads(log)
+    assert entry["reason"] == "customers are down"
+    assert "for good" in entry["payload"]["window"]
+    assert whole(fleet) == {"b11": "confirmed", "b12": "as before", "b13": "as before"}
+
+
+def test_a_second_apply_is_refused_and_ctrl_c_puts_the_batch_back(fleet: Fleet) -> None:
+    process = fleet.start()
+    try:
+        assert when(fleet, process, lambda entries: ("step", "run", "begin") in entries)
+        second = fleet.apply()
+        assert second.code == 75
+        assert "is locked by" in second.stderr
+        assert f"process {process.pid}, which is running" in second.stderr
+        assert when(fleet, process, lambda entries: ("step", "run", "end") in entries)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        kill(process, everything=True)
+    done = Done(process.returncode, json.loads(out), out, err)
+    assert done.code == 99, err
+    assert done.states == {"b11": "as before", "b12": "not touched", "b13": "not touched"}
+    assert whole(fleet) == on_all(fleet, "as before")
+    assert fleet.entries()[-1][0] == "change-end"
+    assert fleet.resume().code == 0, "nothing is unfinished"
+
+
+def test_a_host_that_cannot_be_armed_is_not_changed(fleet: Fleet) -> None:
+    """Its disk is read-only for the guard: no undo could be kept, so nothing is done; later batches do not begin."""
+    hosts.script("b11", "mkdir -p /var/lib/hostaudit; mount -t tmpfs -o ro tmpfs /var/lib/hostaudit")
+    try:
+        done = fleet.apply()
+    finally:
+        hosts.script("b11", "umount /var/lib/hostaudit")
+    assert done.code == 8, done.stderr
+    assert done.states == dict.fromkeys(fleet.names, "not touched")
+    assert "cannot" in done.document["changes"][0]["hosts"][0]["detail"]
+    assert whole(fleet) == on_all(fleet, "as before")
+
+
+def test_who_takes_a_value_back_is_said(fleet: Fleet) -> None:
+    """A loop stands for the owner. It wakes up after the confirmation; the watch sees it."""
+    loop = (
+        f"nohup sh -c 'until [ $(sysctl -n {KEY}) = {WANTED} ]; do sleep 0.2; done; "
+        "until ls /var/lib/hostaudit/changes 2>/dev/null | grep -q .; do sleep 0.2; done; "
+        f"sleep 2; sysctl -qw {KEY}=128' >/dev/null 2>&1 &"
+    )
+    hosts.script("b11", loop)
+    words = ["apply", fleet.plan, "-i", fleet.source, "-l", "b11", "--format", "json", "--verify-seconds", "1"]
+    done = hostaudit(fleet.journal, *words, "--watch", "8")
+    assert done.code == 8, done.stderr
+    assert f"{KEY} is 128, not {WANTED}" in done.document["changes"][0]["hosts"][0]["taken_back"]
