@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INVENTORY ?= inventory.example.ini
 LAB := $(BIN)/python tests/lab/lab.py
 
-.PHONY: run check test test-unit test-lab lab lab-packages agent docs bench clean help
+.PHONY: run check test test-unit test-lab soak lab lab-packages agent docs bench clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -37,6 +37,9 @@ test-unit: $(VENV)/.dev lab-packages
 
 test-lab: $(VENV)/.dev lab-packages
 	tools/lab test
+
+soak: $(VENV)/.dev lab-packages ## kill controllers in the middle of changes for LAB_SOAK seconds (600)
+	tools/lab soak
 
 lab-packages:
 	tools/lab packages

@@ -20,6 +20,12 @@ class _Header:
     schema: str = ""
 
 
+# Made here, once, and not in the threads that decode: msgspec (0.22) keeps what it learns about a class on the class
+# while it learns it, and a second thread that meets the half of it crashes the process.
+_HEADER = msgspec.json.Decoder(_Header)
+_SNAPSHOT = msgspec.json.Decoder(Snapshot, strict=True)
+
+
 def snapshot(body: bytes, where: str) -> Snapshot:
     """Decode an agent's answer strictly, and replace control characters in every string of it.
 
@@ -27,14 +33,14 @@ def snapshot(body: bytes, where: str) -> Snapshot:
     ``output`` that names the path of what is wrong.
     """
     try:
-        header = msgspec.json.decode(body, type=_Header)
+        header = _HEADER.decode(body)
         if header.schema != SCHEMA:
             raise HostError(
                 "output",
                 f"the agent on {where} speaks {excerpt(header.schema, 60) or 'no schema'!r}, this program {SCHEMA!r}; "
                 f"use the agent that belongs to this version",
             )
-        decoded = _decoder().decode(body)
+        decoded = _SNAPSHOT.decode(body)
     except msgspec.ValidationError as problem:
         raise HostError(
             "output", f"the agent's answer from {where} is not as agreed: {excerpt(str(problem))}"
@@ -48,11 +54,6 @@ def snapshot(body: bytes, where: str) -> Snapshot:
         raise HostError("output", f"the agent's answer from {where} is nested too deeply to be a snapshot") from None
     cleaned: Snapshot = _clean(decoded)
     return cleaned
-
-
-@cache
-def _decoder() -> msgspec.json.Decoder[Snapshot]:
-    return msgspec.json.Decoder(Snapshot, strict=True)
 
 
 def text(value: str) -> str:

@@ -60,6 +60,10 @@ class _Document(msgspec.Struct, frozen=True):
     gateways: dict[str, bool] = {}
 
 
+_DOCUMENT = msgspec.json.Decoder(_Document)
+"""Made here, once: made by several threads at the same time it crashes the process, see ``border``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """One thing of a confirmed change: what it was, what the change left, what it is. None: absent, or not shown."""
@@ -179,7 +183,7 @@ def _one(host: Host, access: Access, question: Iterable[str], attempt: Attempt) 
         answer = _local(request, how.name, attempt) if how.local else _remote(how, request, access, attempt)
         if answer.code:
             return Reply(host.name, failure=f"the program on {host.name} failed: {excerpt(answer.stderr)!r}")
-        return _reply(host.name, msgspec.json.decode(answer.body, type=_Document))
+        return _reply(host.name, _DOCUMENT.decode(answer.body))
     except HostError as failure:
         reason = attempt.late.reason if attempt.expired else failure.reason
         return Reply(host.name, failure=border.text(reason))
