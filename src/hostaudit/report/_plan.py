@@ -5,7 +5,6 @@ Text from hosts is put into ``rich.text.Text``, never into markup, and loses its
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, TextIO
 
 from hostaudit.border import text as printable
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from hostaudit.model import Declined, KnobChange, Plan, PlannedChange
     from hostaudit.report import Style
+from hostaudit.report._sheet import sheet
 
 NOT_KNOWN = "not known: "
 MOST_HOSTS = 12
@@ -27,36 +27,21 @@ MOST_HOSTS = 12
 
 def render(plan: Plan, out: TextIO, style: Style, file: str = "") -> None:
     """Write the plan, ``style.width`` columns wide; ``file`` is where it was saved, empty where it was not."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(
-        file=text,
-        width=style.width,
-        force_terminal=style.colour,
-        no_color=not style.colour,
-        color_system="standard" if style.colour else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-    )
-    halves = [one for one in plan.declined if one.reason.startswith(HALF)]
-    dark = [one for one in plan.declined if not one.check and one not in halves]
-    unknown = [one for one in plan.declined if one.reason.startswith(NOT_KNOWN)]
-    left = [one for one in plan.declined if one not in halves and one not in dark and one not in unknown]
-    _left(console, " HALF A FIX ", halves, style, "bold white on red")
-    for group in _same(plan.changes, style):
-        _change(console, group, style)
-    _left(console, " NOT DONE ", left, style, "bold")
-    _brief(console, " NOT KNOWN ", unknown, style)
-    _brief(console, " NOT AUDITED ", dark, style)
-    _recap(console, plan, (len(left) + len(halves), len(unknown), len(dark)), file)
-    if halves:
-        names = _names(list(dict.fromkeys(one.host for one in halves)), style)
-        console.print(f"HALF A FIX: {printable(names)} may go on dropping; see the top.", style="bold red")
-    # rich fills its cells with blanks up to the width; what is mailed or diffed must not have them
-    out.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+    with sheet(out, style) as console:
+        halves = [one for one in plan.declined if one.reason.startswith(HALF)]
+        dark = [one for one in plan.declined if not one.check and one not in halves]
+        unknown = [one for one in plan.declined if one.reason.startswith(NOT_KNOWN)]
+        left = [one for one in plan.declined if one not in halves and one not in dark and one not in unknown]
+        _left(console, " HALF A FIX ", halves, style, "bold white on red")
+        for group in _same(plan.changes, style):
+            _change(console, group, style)
+        _left(console, " NOT DONE ", left, style, "bold")
+        _brief(console, " NOT KNOWN ", unknown, style)
+        _brief(console, " NOT AUDITED ", dark, style)
+        _recap(console, plan, (len(left) + len(halves), len(unknown), len(dark)), file)
+        if halves:
+            names = _names(list(dict.fromkeys(one.host for one in halves)), style)
+            console.print(f"HALF A FIX: {printable(names)} may go on dropping; see the top.", style="bold red")
 
 
 def _same(changes: Iterable[PlannedChange], style: Style) -> list[list[PlannedChange]]:

@@ -5,11 +5,11 @@ Text from hosts is put into ``rich.text.Text``, never into markup.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any, TextIO
 
 from hostaudit.model import Grade, Severity, Status
 from hostaudit.report import Style, listed
+from hostaudit.report._sheet import sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,33 +33,17 @@ COLOURS = {
 
 def render(run: Run, out: TextIO, style: Style) -> None:
     """Write the report, ``style.width`` columns wide."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(
-        file=text,
-        width=style.width,
-        force_terminal=style.colour,
-        no_color=not style.colour,
-        color_system="standard" if style.colour else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=False,
-        legacy_windows=False,
-    )
-    shown = listed(run, style)
-    said: dict[tuple[str, str], str] = {}
-    for group in grouped(f for f in shown if f.status is Status.FAIL):
-        _failure(console, group, style, said)
-    _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
-    _unreachable(console, run.hosts)
-    _partial(console, run.hosts, style)
-    _brief(console, shown, Status.PASS, "PASSED", style)
-    _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
-    _recap(console, run, anything=bool(shown))
-    # rich fills its cells with blanks up to the width; a report that is mailed or diffed must not have them
-    out.write("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
+    with sheet(out, style) as console:
+        shown = listed(run, style)
+        said: dict[tuple[str, str], str] = {}
+        for group in grouped(f for f in shown if f.status is Status.FAIL):
+            _failure(console, group, style, said)
+        _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
+        _unreachable(console, run.hosts)
+        _partial(console, run.hosts, style)
+        _brief(console, shown, Status.PASS, "PASSED", style)
+        _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
+        _recap(console, run, anything=bool(shown))
 
 
 def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
