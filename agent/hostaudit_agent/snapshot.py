@@ -51,6 +51,12 @@ class Census:
     one_sided: list[str] = field(default_factory=list)
     """Up to 64 TCP tuples that wait for a SYN-ACK, ``10.0.0.10:20009>10.0.0.100:8080``: the ingress half of an
     asymmetric handshake."""
+    sampled: int = 0
+    """Entries that ``sources`` and ``targets`` were taken from: a fair sample, bounded."""
+    sources: dict[str, float] = field(default_factory=dict)
+    """The addresses that opened the most connections, with their share of the sample (0 to 1)."""
+    targets: dict[str, float] = field(default_factory=dict)
+    """Where the most connections go, ``tcp 10.0.0.100:443``, with their share."""
 
 
 @dataclass
@@ -120,6 +126,9 @@ class Sysctl:
     """What applies the files at boot: ``systemd 252``, or empty where nothing was found."""
     not_applied: dict[str, str] = field(default_factory=dict)
     """File -> why it has no effect at boot: ``/etc/sysctl.conf`` on Debian 13."""
+    modules_at_boot: dict[str, str] | None = None
+    """Of ``nf_conntrack`` and ``br_netfilter``, those that are there before the files are applied at boot -> what
+    brings them: ``/etc/modules-load.d/x.conf:1``, ``built in``. ``None``: systemd does not apply the files here."""
 
 
 # ---- firewall ---------------------------------------------------------------------------------------------------
@@ -232,6 +241,74 @@ class Counters:
 
 
 @dataclass
+class FirewallLine:
+    """A line of a firewall file that pve-firewall (Perl) and proxmox-firewall (Rust) do not both take as it stands."""
+
+    file: str
+    line: int
+    text: str
+    why: str
+    """What is wrong with it, one word: ``comment``, ``boolean``, ``equals``, ``blank``, ``case``, ``duplicate``,
+    ``cr``, ``bom``, ``section``, ``outside``, ``misplaced``, ``value``, ``unknown``, ``colon``, ``rule``, ``utf8``."""
+    key: str = ""
+    """The option that it sets or seems to set, in lower case."""
+    perl: str | None = None
+    """The value that pve-firewall takes from it; ``None``: it ignores the line."""
+    rust: str | None = None
+    """The value that proxmox-firewall takes from it; ``None``: it ignores the line, or refuses the file."""
+    refuses: bool = False
+    """proxmox-firewall refuses the whole file because of it, and with it to change any rule."""
+
+
+@dataclass
+class GuestNic:
+    """One network interface of a guest, as its configuration has it."""
+
+    index: int
+    mac: str
+    """Lower case."""
+    bridge: str
+    model: str = ""
+    """``virtio``, ``e1000``, ...; ``veth`` for a container."""
+    firewall: bool = False
+    """``firewall=1``: with iptables, a bridge of its own (fwbr) stands between the guest and ``bridge``."""
+    tag: int | None = None
+    trunks: str = ""
+    mtu: int | None = None
+    """As configured; 1 is the bridge's own. ``None``: not set."""
+    link_down: bool = False
+    addresses: list[str] = field(default_factory=list)
+    """A container's, ``10.0.0.5/24``; Proxmox does not know a virtual machine's."""
+    ipfilter: list[str] | None = None
+    """Entries of the set ``ipfilter-net<index>`` of the guest's firewall; ``None``: there is no such set."""
+
+
+@dataclass
+class GuestFirewall:
+    """/etc/pve/firewall/<VMID>.fw as the live implementation reads it."""
+
+    enabled: bool = False
+    policy_in: str = "DROP"
+    policy_out: str = "ACCEPT"
+    ipfilter: bool = False
+    accepts: list[str] = field(default_factory=list)
+    """Up to 32 rules in force that accept incoming packets, those of its security groups included."""
+
+
+@dataclass
+class Guest:
+    """A virtual machine or container of a Proxmox VE node."""
+
+    vmid: int
+    kind: str
+    """``qemu`` or ``lxc``."""
+    name: str = ""
+    nics: list[GuestNic] = field(default_factory=list)
+    firewall: GuestFirewall | None = None
+    """``None``: it has no file, so nothing of it is filtered."""
+
+
+@dataclass
 class Proxmox:
     """A Proxmox VE node and the state of its firewall."""
 
@@ -251,6 +328,22 @@ class Proxmox:
     options_file: str = ""
     ignored: list[str] = field(default_factory=list)
     """Lines of host.fw that the live implementation does not take, as ``FILE:LINE: text``."""
+    misread: list[FirewallLine] = field(default_factory=list)
+    """Lines of cluster.fw, host.fw and the local guests' files that not both implementations take as they stand."""
+    misplaced: list[str] = field(default_factory=list)
+    """Files that look like configuration of the firewall and that nothing reads: ``/etc/pve/firewall/host.fw``."""
+    cluster_enable: str = ""
+    """``enable`` of cluster.fw as it is written; a number above 1 is the time at which it was switched on."""
+    force_disabled: bool = False
+    """pve-firewall (5.0.6 and later) tells proxmox-firewall by a flag file in /run to stay off."""
+    nftables_installed: bool = False
+    """The program of the nftables implementation is there and executable."""
+    packages: dict[str, str] = field(default_factory=dict)
+    """Of those that matter here, the ones installed, with their version: ``pve-firewall``, ``proxmox-firewall``."""
+    guests: list[Guest] = field(default_factory=list)
+    """Virtual machines and containers that are configured on this node, in order of VMID."""
+    pending_network: list[str] | None = None
+    """What /etc/network/interfaces.new would change, ``+ mtu 9000``; ``None``: nothing is pending."""
 
 
 @dataclass

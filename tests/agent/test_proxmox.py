@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hostaudit_agent import proxmox
+from hostaudit_agent.proxmox import fwfile
+from hostaudit_agent.proxmox import node as nodes
 from hostaudit_agent.root import Root
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ REFUSED = "refused"
 )
 def test_one_line_two_readers(text: str, perl: str | None, rust: str | None) -> None:
     text = text.replace("%k", KEY).replace("%K", KEY.upper())
-    first, second = proxmox.perl(text), proxmox.rust(text)
+    first, second = fwfile.perl(text), fwfile.rust(text)
     assert first.options.get(KEY) == perl
     assert not first.refused
     assert second.refused is (rust == REFUSED)
@@ -73,7 +75,7 @@ nf_conntrack_helpers: ftp,
 IN SSH(ACCEPT) -i vmbr0
 ndp: 0
 """
-    found = proxmox.perl(text)
+    found = fwfile.perl(text)
     assert found.options == {
         "nf_conntrack_max": "300000",
         "log_level_in": "warning",
@@ -104,7 +106,7 @@ ndp: 0
     ],
 )
 def test_the_master_switch(text: str, now: float, on: bool) -> None:
-    assert proxmox.enabled(text, now) is on
+    assert nodes.enabled(text, now) is on
 
 
 class Node:
@@ -113,6 +115,7 @@ class Node:
     def __init__(self, top: Path) -> None:
         self.top = top
         self.unread: list[tuple[str, str]] = []
+        self.packages: dict[str, str | None] = {}
         self.write("etc/pve/.version", "{}")
         self.write("etc/pve/.members", '{"nodename": "pve1", "version": 3}')
         self.write("etc/pve/nodes/pve1/host.fw", f"[OPTIONS]\n{KEY}: 1\n")
@@ -126,7 +129,11 @@ class Node:
 
     def read(self, *commands: str, version: str | None = "9.1.2") -> Proxmox:
         found = proxmox.read(
-            Root(str(self.top)), version, "pve1.example", commands, lambda part, why: self.unread.append((part, why))
+            Root(str(self.top)),
+            {"pve-manager": version, **self.packages}.get,
+            "pve1.example",
+            commands,
+            lambda part, why: self.unread.append((part, why)),
         )
         assert found is not None
         return found
@@ -200,11 +207,13 @@ def test_quorum(node: Node) -> None:
 def test_pve_cluster_is_down(tmp_path: Path) -> None:
     (tmp_path / "etc/pve").mkdir(parents=True)
     unread: list[tuple[str, str]] = []
-    found = proxmox.read(Root(str(tmp_path)), "8.4.1", "pve1", (), lambda part, why: unread.append((part, why)))
+    found = proxmox.read(
+        Root(str(tmp_path)), {"pve-manager": "8.4.1"}.get, "pve1", (), lambda part, why: unread.append((part, why))
+    )
     assert found is not None
     assert (found.mounted, found.implementation, found.cluster_enabled) == (False, "", None)
     assert unread == [("proxmox", "/etc/pve is not mounted; is pve-cluster running?")]
 
 
 def test_any_other_machine_is_not_one(tmp_path: Path) -> None:
-    assert proxmox.read(Root(str(tmp_path)), None, "web1", (), lambda _part, _why: None) is None
+    assert proxmox.read(Root(str(tmp_path)), {}.get, "web1", (), lambda _part, _why: None) is None

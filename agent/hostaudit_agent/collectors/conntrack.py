@@ -219,7 +219,7 @@ def _census(
     began = time.monotonic()
     try:
         with Netlink(NETLINK_NETFILTER, timeout=20.0) as nl:
-            return table.count(nl) if whole else table.one_sided(nl, seconds=_one_sided_left[0])
+            return table.count(nl, expected=count) if whole else table.one_sided(nl, seconds=_one_sided_left[0])
     except OSError as error:
         unread("census", explain(error))
         return None

@@ -89,7 +89,7 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Plat
         memory=_memory(root.read_text("proc/meminfo") or ""),
         uptime=float((_line(root, "proc/uptime").split() or ["0"])[0]),
         modules=_modules(root),
-        proxmox=proxmox.read(root, version(packages, "pve-manager"), hostname, commands, unread),
+        proxmox=proxmox.read(root, lambda package: version(packages, package), hostname, commands, unread),
         owners=_owners(root, processes, packages),
     )
 

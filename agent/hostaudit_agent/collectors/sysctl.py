@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from hostaudit_agent import atboot
 from hostaudit_agent.collectors import UnreadableError
 from hostaudit_agent.snapshot import Knob, Sysctl
 from hostaudit_agent.sysctld import Configuration, Files, read
@@ -136,7 +137,8 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Sysc
     for name in interfaces:
         for knob in PER_INTERFACE:  # their modes are those of conf.all: one system call less for each of thousands
             knobs.add(f"{CONF}/{name}/{knob}", writable=knobs.found[f"net.ipv4.conf.all.{knob}"].writable)
-    return Sysctl(knobs.found, _effective(knobs.found, interfaces), files.applied_by, files.not_applied)
+    at_boot = atboot.loaded(root) if files.applied_by.startswith("systemd") else None
+    return Sysctl(knobs.found, _effective(knobs.found, interfaces), files.applied_by, files.not_applied, at_boot)
 
 
 def name_of(path: str) -> str:

@@ -10,5 +10,5 @@
 ``xtmatch``
     matches and targets that both share. ``chains``: jumps between chains.
 ``census``
-    the connection tracking table, counted by kind.
+    the connection tracking table, counted by kind. ``talkers``: who fills it.
 """

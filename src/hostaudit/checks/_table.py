@@ -132,4 +132,6 @@ def contents(table: Conntrack) -> dict[str, Any]:
         facts["tcp_states"] = dict(sorted(table.census.tcp.items(), key=lambda item: -item[1]))
         facts["protocols"] = table.census.protocols
         facts["unreplied"] = table.census.unreplied
+        facts["sources"] = table.census.sources
+        facts["targets"] = table.census.targets
     return facts

@@ -2,12 +2,14 @@
 
 What it reads
     ``nf_conntrack_count`` and ``nf_conntrack_max`` of each network namespace; conntrack's ``drop`` and
-    ``early_drop``; the census of entries by state, where one was taken.
+    ``early_drop``; the census of entries by state, source and target, where one was taken (by itself from
+    half full on, or with ``--census``).
 
 Why it matters
     A full table drops the first packet of every new flow, of all protocols, at random; local programs get EPERM from
     send(). Before that the kernel evicts entries that never saw both directions (``early_drop``), which hurts UDP
-    and half-open connections first. The limit holds for each namespace by itself.
+    and half-open connections first. The limit holds for each namespace by itself. A host whose table is full may
+    refuse the audit's own SSH connection: look at it from its console, or run the agent there by hand.
 
 Active when
     ``early_drop`` grew between the samples, or ``drop`` grew while the table is ``risk_share`` full (it also counts

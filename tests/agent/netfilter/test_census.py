@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostaudit_agent.collectors import conntrack
-from hostaudit_agent.netfilter import census
+from hostaudit_agent.netfilter import census, talkers
 from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attribute, header
 from hostaudit_agent.root import Root
 
@@ -61,6 +61,18 @@ def test_entries_of_equal_length_and_different_layout_are_told_apart() -> None:
     found = census.count(Stream(entry(6, 3, 0, before) + late + entry(6, 3, 0, before)))  # type: ignore[arg-type]
     assert found.tcp == {"ESTABLISHED": 2, "FIN_WAIT": 1}
     assert found.unreplied == 2
+
+
+def test_a_large_table_is_sampled() -> None:
+    datagram = entry(6, 3, 2) * 100
+    found = census.count(Stream(*[datagram] * 300), expected=30_000)  # type: ignore[arg-type]
+    assert (found.entries, found.sampled) == (30_000, 10_000)
+    assert (found.sources, found.targets) == ({"10.0.0.10": 1.0}, {"tcp 10.0.0.100:8080": 1.0})
+
+
+def test_a_table_that_grew_does_not_grow_the_sample() -> None:
+    found = census.count(Stream(*[entry(17, 0, 0) * 100] * 400), expected=1)  # type: ignore[arg-type]
+    assert (found.entries, found.sampled) == (40_000, 20_000)
 
 
 def test_the_bound_is_kept_and_said() -> None:
@@ -134,6 +146,15 @@ def test_the_same_as_conntrack_lists(filled: Any) -> None:
     assert found.one_sided == [
         "10.0.0.1:91>10.1.0.1:443", "10.0.0.2:92>10.1.0.1:443", "10.0.0.3:93>10.1.0.1:443", "[fd00::1]:1>[fd00::2]:2",
     ]  # fmt: skip
+    assert found.sampled == len(TABLE)
+    sources = Counter(next(w[4:] for w in words if w.startswith("src=")) for words in listed)
+    assert len(found.sources) == talkers.TOP
+    assert {name: round(share * len(TABLE)) for name, share in found.sources.items()} == {
+        name: sources[name] for name in found.sources
+    }
+    assert next(iter(found.sources)) == "10.0.0.1"
+    assert list(found.targets)[:2] == ["tcp 10.1.0.1:80", "tcp 10.1.0.1:443"]
+    assert {"icmp 10.1.0.1", "tcp [fd00::2]:2"} <= {*found.targets}
 
 
 @pytest.mark.lab
