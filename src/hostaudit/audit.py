@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hostaudit import __version__
+from hostaudit.causes import causes
 from hostaudit.checks import all_checks
 from hostaudit.errors import UsageError
 from hostaudit.evaluate import counts, evaluate, host_reports
+from hostaudit.guestmap import guest_map
 from hostaudit.model import Collected, Run, Unreachable
 from hostaudit.policy import Policy
+from hostaudit.waivers import waive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +53,9 @@ def judged(answers: Sequence[Answer], request: Request, started: datetime) -> Ru
     """Evaluate the answers and put everything into one run."""
     good = [a for a in answers if isinstance(a, Collected)]
     bad = [a for a in answers if isinstance(a, Unreachable)]
-    findings = evaluate(good, request.policy, chosen(request.only))
+    everything = evaluate(good, request.policy, chosen(request.only))
+    cohort_of = {one.host.name: one.host.cohort for one in good}
+    findings, waived, notices = waive(everything, request.policy.waivers, cohort_of, started.date())
     return Run(
         id=f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         started=stamp(started),
@@ -58,7 +63,11 @@ def judged(answers: Sequence[Answer], request: Request, started: datetime) -> Ru
         version=__version__,
         hosts=tuple(host_reports(good, bad)),
         findings=tuple(findings),
-        counts=counts(findings),
+        counts={**counts(findings), "waived": len(waived)},
+        guests=guest_map(answers),
+        causes=causes(findings),
+        waived=tuple(waived),
+        notices=tuple(notices),
     )
 
 

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hostaudit.checks import Check, View, all_checks, unknown
+from hostaudit.checks import Check, View, _guests, all_checks, unknown
 from hostaudit.cohort import SMALLEST, cohorts
 from hostaudit.model import Collected, Finding, Grade, HostReport, Severity, Status, Unreachable
 
@@ -118,6 +118,9 @@ def _one(check: Check, view: View) -> Finding:
         found = unknown(missing) if missing else check.host(view)
     except Exception as bug:  # noqa: BLE001 - a bug in one check must not cost forty hosts their audit
         found = _bug(bug)
+    if found.status is Status.FAIL and not view.netns:
+        ports = _guests.mentioned(view.snapshot, found.summary, found.evidence)
+        found = replace(found, evidence={**found.evidence, "guest_ports": ports} if ports else found.evidence)
     severity = found.severity if found.status is Status.FAIL else Severity.INFO
     return replace(found, check=check.id, host=view.host.name, netns=view.netns, severity=severity)
 

@@ -6,6 +6,7 @@ drops it, "connect fails" becomes "connects, then hangs", which is harder to fin
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hostaudit.checks import _invalid
@@ -25,6 +26,9 @@ ADVICE = (
     "Change all hypervisors of the cohort in one plan: with one half fixed, 'connect fails' becomes 'connects, then "
     "hangs'."
 )
+TOGETHER = 8
+"""Hosts that are changed at the same time where half of a change is worse than none. With more of them one canary of
+each cohort goes first: one mistake must not reach every hypervisor of a fleet at once."""
 _MOST_NAMES = 3
 
 
@@ -57,6 +61,30 @@ def accepting(changes: Sequence[PlannedChange]) -> dict[str, list[str]]:
         if any(knob.knob == ALLOW_INVALID and knob.then == "1" for knob in change.knobs):
             found.setdefault(change.cohort, []).append(change.host)
     return found
+
+
+def whole(changes: Sequence[PlannedChange]) -> bool:
+    """Tell whether these changes are to be on all of their hosts or on none."""
+    return any(knob.knob == ALLOW_INVALID for change in changes for knob in change.knobs)
+
+
+def with_risk(changes: Sequence[PlannedChange], alone: int, apart: int) -> tuple[PlannedChange, ...]:
+    """Return the changes, with how long it is half a fix in the risk of those that are whole or nothing.
+
+    ``alone``: seconds that a canary is alone with it. ``apart``: seconds between a batch's first host and its last.
+    """
+    mine = [change for change in changes if whole([change])]
+    if len(mine) < 2:
+        return tuple(changes)
+    said = (
+        f"While only some of the {len(mine)} hosts have it, new connections over the asymmetric path connect and hang: "
+    )
+    if len(mine) <= TOGETHER:
+        said += f"all are changed in one batch, which takes it within about {apart} s"
+    else:
+        said += f"one canary of each cohort has it alone for about {alone} s, then all others get it in one batch"
+    said += ". Where one fails, all go back."
+    return tuple(replace(c, risk=f"{c.risk} {said}".strip()) if whole([c]) else c for c in changes)
 
 
 def _others(answers: Sequence[Collected | Unreachable], outside: Sequence[Host]) -> Iterator[tuple[Host, str]]:

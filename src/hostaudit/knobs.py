@@ -1,7 +1,8 @@
 """Which settings a role moves on one host, what they are now, and whether that host can set them. Pure.
 
 One entry of ``ROLES`` per role of the collection that a check names as its remedy; the variables are those of the
-role's ``meta/argument_specs.yml``.
+role's ``meta/argument_specs.yml``. ``mss_clamp`` has none: no check names it, and no snapshot shows whether its rules
+are there, so a change could not be read back. The check that will name it brings that surface, and its entry here.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
 
     from hostaudit_agent.snapshot import Link, Proxmox, Snapshot
 
-ALLOW_INVALID = f"host.fw {_loosen.OPTION}"
+HOST_FW = "host.fw "
+"""With this begin the names of options of Proxmox VE's host.fw, with the next those of interfaces' MTUs."""
+MTU = "mtu "
+ALLOW_INVALID = f"{HOST_FW}{_loosen.OPTION}"
 _FIREWALLS = frozenset({"pve-firewall", "proxmox-firewall"})
 _ALWAYS = ("platform.kernel", "platform.owners", "platform.container", "platform.first_netns")
-_PROXMOX = ("implementation", "running", "mounted", "ignored")
-_HASHSIZE = "nf_conntrack hashsize"
+_PROXMOX = ("implementation", "running", "mounted", "ignored", "comments")
+HASHSIZE = "nf_conntrack hashsize"
 _BUCKETS = 512
 """The kernel's hash has whole pages of heads of 8 bytes (nf_conntrack_core.c), so the role rounds up to this."""
 _OF_MODULES = ("net.netfilter.", "net.bridge.")
@@ -143,7 +147,7 @@ def _table(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves]:
         table = snapshot.conntrack
         now = (table.hashsize or table.buckets) if table else None
         then = -(-variables["conntrack_table_hashsize"] // _BUCKETS) * _BUCKETS
-        knob = KnobChange(_HASHSIZE, None if now is None else str(now), None, str(then))
+        knob = KnobChange(HASHSIZE, None if now is None else str(now), None, str(then))
         yield Moves((knob,), ("conntrack.buckets", "conntrack.hashsize"))
 
 
@@ -161,7 +165,7 @@ def _mtu(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves]:
         below: Link | None = links.get(link.underlay)
         if below is not None and not link.peer_elsewhere:
             paths.append(f"link.links.{escaped(below.name)}.mtu")
-        yield Moves((KnobChange(f"mtu {name}", str(link.mtu), None, str(mtu)),), tuple(paths))
+        yield Moves((KnobChange(f"{MTU}{name}", str(link.mtu), None, str(mtu)),), tuple(paths))
 
 
 # ---- Proxmox VE's host.fw ---------------------------------------------------------------------------------------
@@ -175,11 +179,12 @@ def _host_fw(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves
     yield Moves(
         facts=tuple(f"platform.proxmox.{name}" for name in _PROXMOX),
         owner=owners.firewall(snapshot.platform),
-        refused=_pve_why_not(proxmox),
+        refused=_pve_why_not(proxmox, variables)
+        or _pve_too_old(proxmox, variables["pve_firewall_options"]),
     )
     for option, value in variables["pve_firewall_options"].items():
         running, paths = _runs(option, snapshot)
-        knob = KnobChange(f"host.fw {option}", running, proxmox.options.get(option), str(value))
+        knob = KnobChange(f"{HOST_FW}{option}", running, proxmox.options.get(option), str(value))
         yield Moves((knob,), (*paths, f"platform.proxmox.options.{option}"))
 
 
@@ -202,19 +207,48 @@ def _runs(option: str, snapshot: Snapshot) -> tuple[str | None, list[str]]:
     return (knob.running if knob else None), [f"sysctl.knobs.{key}.running"]
 
 
-def _pve_why_not(proxmox: Proxmox) -> str:
+def _pve_why_not(proxmox: Proxmox, variables: Mapping[str, Any]) -> str:
+    """Return why host.fw cannot be changed, or would not be taken, with these variables of the role."""
     if not proxmox.mounted:
         return "not settable here now: /etc/pve is not mounted; see `systemctl status pve-cluster`"
     if proxmox.quorate is False:
         return "not settable here now: the cluster has no quorum, so /etc/pve is read-only; see `pvecm status`"
     if proxmox.running is False:
         return "not settable here now: the firewall's daemon does not run, so nothing would take the option"
-    if proxmox.ignored:
+    deleted = [
+        f"{m.file}:{m.line}: {m.text}" for m in proxmox.misread if m.file == proxmox.options_file and m.perl is None
+    ]
+    by_file = variables.get("pve_firewall_method") == "file"
+    if (lost := [*proxmox.ignored, *deleted]) and not by_file:
         return (
-            f"host.fw has a line that Proxmox VE does not take and would delete when it saves: {proxmox.ignored[0]!r}; "
-            "correct it or take it out, then plan again"
+            f"host.fw has a line that Proxmox VE does not take and would delete when it saves: {lost[0]!r}; "
+            "correct it or take it out, or keep it with pve_firewall_method=file, then plan again"
+        )
+    if proxmox.comments and not by_file and not variables.get("pve_firewall_drop_comments"):
+        return (
+            f"host.fw has comments, which Proxmox VE deletes when it saves: {proxmox.comments[0]!r}; "
+            "pve_firewall_method=file keeps them and pve_firewall_drop_comments=true lets them go: set one of them in "
+            "the inventory, or with -e for plan and apply alike"
+        )
+    refused = [m for m in proxmox.misread if m.refuses and proxmox.implementation == "nftables"]
+    if refused:
+        return (
+            f"proxmox-firewall refuses {refused[0].file} because of line {refused[0].line}, so it would take no "
+            "change; correct that line, then plan again"
         )
     return ""
+
+
+def _pve_too_old(proxmox: Proxmox, options: Mapping[str, Any]) -> str:
+    """Return why the live implementation would not do what the options say; empty where it would."""
+    version = proxmox.packages.get("proxmox-firewall", "")
+    honoured = not version or owners.release(version) >= owners.NFT_HONOURS_INVALID
+    if proxmox.implementation != "nftables" or _loosen.OPTION not in options or honoured:
+        return ""
+    return (
+        f"it would have no effect: proxmox-firewall {version} drops INVALID packets of guests whatever host.fw says; "
+        "upgrade it to 0.7.0 or later, then plan again"
+    )
 
 
 ROLES: Mapping[str, Callable[[Mapping[str, Any], Snapshot], Iterator[Moves]]] = {

@@ -62,10 +62,26 @@ class Host:
         return str(reason).strip()
 
     @property
+    def vips(self) -> dict[str, tuple[str, ...]]:
+        """Virtual addresses that guests answer for (``hostaudit_vips``) -> the guests that do, where they are named.
+
+        A list or ``10.0.0.100,10.0.0.101``; or a table, address -> names or VMIDs: ``{"10.0.0.100": "worker1,102"}``.
+        """
+        given = self.variables.get("hostaudit_vips", ())
+        pairs = given.items() if isinstance(given, dict) else ((address, ()) for address in _words(given))
+        return {str(address).strip(): _words(guests) for address, guests in pairs if str(address).strip()}
+
+    @property
     def cohort(self) -> str:
         """The hosts that should be alike: ``hostaudit_cohort``, else the first group by name, else ``all``."""
         given = str(self.variables.get("hostaudit_cohort", "")).strip()
         return given or (self.groups[0] if self.groups else "all")
+
+
+def _words(given: Any) -> tuple[str, ...]:
+    """Return a list, or a text with commas, as words."""
+    parts = given if isinstance(given, list | tuple) else str(given).split(",")
+    return tuple(word for part in parts if (word := str(part).strip()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +90,18 @@ class Remedy:
 
     role: str
     vars: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another way to end a finding than its remedy, with what it costs. A person chooses; no role does it."""
+
+    name: str
+    """A few words: ``NOTRACK for the address``."""
+    how: str
+    """Commands or settings, exactly."""
+    cost: str
+    """What it gives up, and what it leaves as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +122,7 @@ class Finding:
     """What writes the knob again, or empty where nothing does."""
     remedy: Remedy | None = None
     advice: str = ""
+    alternatives: tuple[Alternative, ...] = ()
     cause: str = ""
     """Findings of one check with the same cause are one line of the report; by default the summary."""
     check: str = ""
@@ -136,6 +165,67 @@ class HostReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MappedNic:
+    """An interface of a guest, and the port by which its hypervisor meets it."""
+
+    name: str
+    """``net0``"""
+    mac: str
+    bridge: str
+    tag: int | None = None
+    firewall: bool = False
+    """``firewall=1``"""
+    filtered: bool = False
+    """The guest's own rules apply to it."""
+    port: str = ""
+    """``tap101i0``, ``veth101i0``; empty while the guest does not run."""
+    mtu: int | None = None
+    """Bytes, of the port."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedGuest:
+    """A guest of a hypervisor, and the host of the inventory that it is."""
+
+    hypervisor: str
+    vmid: int
+    kind: str
+    """``qemu`` or ``lxc``."""
+    name: str
+    running: bool | None
+    """``None``: the hypervisor's interfaces were not read."""
+    nics: tuple[MappedNic, ...] = ()
+    host: str = ""
+    """The host's name in the inventory; empty where it is none."""
+    by: str = ""
+    """How that was told: ``MAC address``, ``address`` or ``name``."""
+    vips: tuple[str, ...] = ()
+    """Virtual addresses of the inventory that it carries, by declaration or on one of its interfaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """A finding that the policy waives: it is counted and shown, and fails nothing."""
+
+    finding: Finding
+    reason: str
+    expires: str
+    """The last day, ``2027-03-31``."""
+    place: str
+    """Where the waiver is written: ``hostaudit.toml:12``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A finding that explains others of the same host."""
+
+    finding: Finding
+    symptoms: tuple[Finding, ...]
+    why: str
+    """How they belong together, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One audit, whole: what the reports are made from. Times are RFC 3339 in UTC."""
 
@@ -146,6 +236,14 @@ class Run:
     hosts: tuple[HostReport, ...]
     findings: tuple[Finding, ...]
     counts: dict[str, int]
+    guests: tuple[MappedGuest, ...] = ()
+    """Which hypervisor carries what; empty where no Proxmox node answered."""
+    causes: tuple[Cause, ...] = ()
+    """Which of ``findings`` belong together."""
+    waived: tuple[Waived, ...] = ()
+    """Findings that the policy waives; none of them is in ``findings``."""
+    notices: tuple[str, ...] = ()
+    """What the policy's author should know: waivers that expired."""
     schema: str = RUN_SCHEMA
 
 
@@ -190,6 +288,8 @@ class PlannedChange:
     """Path into the snapshot (``sysctl.knobs.net.core.somaxconn.running``) -> SHA-256 of its canonical JSON."""
     values: dict[str, Any] = field(default_factory=dict)
     """The same paths -> what was there, so that a refusal can say what changed; the digests decide."""
+    alternatives: tuple[Alternative, ...] = ()
+    """What could be done instead, of the findings that it is to close."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ PVE_STEP = 8192
 """pve-firewall rounds ``nf_conntrack_max`` up to a multiple of this."""
 PVE_UNWRITTEN = "nf_conntrack_tcp_timeout_syn_recv"
 """pve-firewall reads this option under a misspelt name: once it is set, the key is not written at all."""
+NFT_HONOURS_INVALID = (0, 7, 0)
+"""proxmox-firewall from which on every chain honours ``nf_conntrack_allow_invalid`` (its changelog)."""
 
 _PVE_OPTIONS = {
     CONNTRACK_MAX: "nf_conntrack_max",
@@ -68,6 +70,12 @@ def firewall(platform: Platform | None) -> str:
     if proxmox is None or proxmox.running is False:
         return ""
     return {"iptables": "pve-firewall", "nftables": "proxmox-firewall"}.get(proxmox.implementation, "")
+
+
+def release(version: str) -> tuple[int, ...]:
+    """Return the numbers that a Debian version begins with: ``0.6.0-1`` is (0, 6, 0)."""
+    upstream = version.rpartition(":")[2].partition("-")[0].partition("~")[0]
+    return tuple(int(part) for part in re.findall(r"\d+", upstream))
 
 
 def host_fw(proxmox: Proxmox) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hostaudit.checks import all_checks
 from hostaudit.checks._page import sections
 from hostaudit.facts import take
-from hostaudit.halves import halves
+from hostaudit.halves import halves, with_risk
 from hostaudit.knobs import Moves, moves
 from hostaudit.model import Collected, Declined, Plan, PlannedChange, Status, Unreachable
 
@@ -38,7 +38,7 @@ SETTLE = {"link_mtu": 5}
 """Seconds that a role's change needs until it holds: a carrier that flaps."""
 
 _COSTS = {
-    "pve_firewall": "Saving through pvesh writes host.fw anew: comments in it are lost; the undo puts the file back.",
+    "pve_firewall": "Saving through pvesh writes host.fw anew, without its comments; the undo puts the file back to the byte.",
 }
 _KERNELS = frozenset({"conntrack-table-full", "conntrack-hash-undersized"})
 """Checks of limits that belong to the whole kernel, and are read-only in a container."""
@@ -93,7 +93,7 @@ def plan(
                 declined.append(Declined(name, finding.check, f"{finding.summary}: {why}", finding.advice))
             elif finding.status is Status.UNKNOWN:
                 declined.append(Declined(name, finding.check, f"not known: {finding.summary}", ""))
-    changes = tuple(_change(drafts[key]) for key in sorted(drafts))
+    changes = _risky([_change(drafts[key]) for key in sorted(drafts)])
     declined = halves(changes, answers, outside, declined)
     told = {one.host for one in declined}
     declined += [
@@ -114,7 +114,7 @@ def _planned(finding: Finding, one: Collected, drafts: dict[tuple[str, str], _Dr
     others = [d for (host, role), d in drafts.items() if host == one.host.name and role != remedy.role]
     try:
         variables = _merged(draft.vars, remedy.vars)
-        wanted = moves(remedy.role, variables, one.snapshot)
+        wanted = moves(remedy.role, {**_by_inventory(one.host, remedy.role), **variables}, one.snapshot)
         _agree(wanted, others)
     except _ConflictError as conflict:
         first = ", ".join(dict.fromkeys(f.check for d in (draft, *others) for f in d.findings))
@@ -125,6 +125,12 @@ def _planned(finding: Finding, one: Collected, drafts: dict[tuple[str, str], _Dr
     draft.findings.append(finding)
     drafts[key] = draft
     return ""
+
+
+def _by_inventory(host: Host, role: str) -> dict[str, Any]:
+    """Return the variables of the inventory that decide what the role may do on this host."""
+    names = ("pve_firewall_method", "pve_firewall_drop_comments") if role == "pve_firewall" else ()
+    return {name: host.variables[name] for name in names if name in host.variables}
 
 
 def _left(finding: Finding, snapshot: Snapshot) -> str:
@@ -181,6 +187,7 @@ def _change(draft: _Draft) -> PlannedChange:
         proof=_proof(checks, draft.moves),
         facts=facts,
         values=values,
+        alternatives=tuple(dict.fromkeys(one for finding in draft.findings for one in finding.alternatives)),
     )
 
 
@@ -192,6 +199,12 @@ def duration(role: str, owner: str) -> tuple[int, int]:
     period = PERIOD.get(owner, 0)
     settles = SETTLE.get(role, 0) + (period + COMPILE if period else 0)
     return CONFIRMED + settles + READ_AGAIN + 2 * period, UNDONE + settles + READ_AGAIN
+
+
+def _risky(changes: Sequence[PlannedChange]) -> tuple[PlannedChange, ...]:
+    """Return the changes with what it costs that not all hosts are changed at the same instant."""
+    period = max((PERIOD.get(change.owner, 0) for change in changes), default=0)
+    return with_risk(changes, CONFIRMED + period + COMPILE + READ_AGAIN, period + COMPILE)
 
 
 def _risk(checks: Iterable[str], role: str) -> str:

@@ -36,7 +36,7 @@ CASES = [
 KEYS = {"name", "host", "snapshot", "variables", "policy", "peers", "expect"}
 EXPECT = {
     *("status", "grade", "severity", "summary", "advice", "evidence", "without", "owner", "remedy", "reproduce"),
-    *("hosts", "netns"),
+    *("hosts", "netns", "alternatives"),
 }
 WIDTH = 78
 """A summary and its indentation fit a terminal of 80 columns."""
@@ -128,6 +128,8 @@ def test_case(check: str, case: dict[str, Any]) -> None:
         assert text in evidence
     for text in texts(expect.get("without", [])):
         assert text not in evidence + found.summary + found.advice
+    for text in texts(expect.get("alternatives", [])):
+        assert any(text in f"{way.name}: {way.how} {way.cost}" for way in found.alternatives), found.alternatives
     if "hosts" in expect:
         assert list(found.hosts) == expect["hosts"]
     if expect.get("remedy") is False:

@@ -72,7 +72,7 @@ def test_a_policy_in_the_working_directory_is_used(answers, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hostaudit.toml").write_text("[checks.no-such]\n")
     assert main(["run", "--from", str(answers)]) == 2
-    assert "hostaudit.toml: [checks.no-such]: no such check" in capsys.readouterr().err
+    assert "hostaudit.toml:1: [checks.no-such]: no such check" in capsys.readouterr().err
 
 
 def test_kept_answers_are_judged_again_without_a_host(answers, capsys):

@@ -104,7 +104,20 @@ def test_json_has_the_documented_keys_in_order():
     out = io.StringIO()
     report.render("json", run_of(failure("hyp2"), hosts=(HostReport("hyp2", "ok"),)), out, report.Style())
     document = json.loads(out.getvalue())
-    assert list(document) == ["schema", "id", "started", "finished", "version", "hosts", "findings", "counts"]
+    assert list(document) == [
+        "schema",
+        "id",
+        "started",
+        "finished",
+        "version",
+        "hosts",
+        "findings",
+        "counts",
+        "guests",
+        "causes",
+        "waived",
+        "notices",
+    ]
     assert document["schema"] == "hostaudit.run/1"
     assert list(document["hosts"][0]) == ["name", "status", "reason", "kernel", "platform", "collect_seconds"]
     assert list(document["findings"][0]) == [
@@ -120,6 +133,7 @@ def test_json_has_the_documented_keys_in_order():
         "owner",
         "remedy",
         "advice",
+        "alternatives",
     ]
     assert document["findings"][0]["remedy"]["role"] == "pve_firewall"
 

@@ -3,30 +3,14 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
-import pytest
 from labkit import hosts
 from labkit.faults import KEY, WANTED, Fleet, kill, truth, when
-from labkit.hosts import Spec
-from labkit.plans import Done, hostaudit
+from labkit.plans import Done, hostaudit, write_plan
 
 NAMES = {"b11": "bullseye", "b12": "bookworm", "b13": "trixie"}
-
-
-@pytest.fixture(scope="module")
-def three() -> Iterator[list[str]]:
-    with hosts.up({name: Spec(f"boot:{suite}", groups=("web",)) for name, suite in NAMES.items()}) as names:
-        yield names
-
-
-@pytest.fixture
-def fleet(three: list[str], tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(three, tmp_path)
-    made.planned()
-    yield made
-    made.as_before()
 
 
 def whole(fleet: Fleet) -> dict[str, str]:
@@ -160,15 +144,86 @@ def test_a_host_that_cannot_be_armed_is_not_changed(fleet: Fleet) -> None:
     assert whole(fleet) == on_all(fleet, "as before")
 
 
-def test_who_takes_a_value_back_is_said(fleet: Fleet) -> None:
-    """A loop stands for the owner. It wakes up after the confirmation; the watch sees it."""
+def taken_back(fleet: Fleet, rival: str) -> str:
+    """Apply on one host; the rival's commands run there some seconds after the confirmation. Return what is said."""
     loop = (
         f"nohup sh -c 'until [ $(sysctl -n {KEY}) = {WANTED} ]; do sleep 0.2; done; "
-        "until ls /var/lib/hostaudit/changes 2>/dev/null | grep -q .; do sleep 0.2; done; "
-        f"sleep 2; sysctl -qw {KEY}=128' >/dev/null 2>&1 &"
+        f"until ls /var/lib/hostaudit/changes 2>/dev/null | grep -q .; do sleep 0.2; done; sleep 3; {rival}' "
+        ">/dev/null 2>&1 &"
     )
-    hosts.script("b11", loop)
-    words = ["apply", fleet.plan, "-i", fleet.source, "-l", "b11", "--format", "json", "--verify-seconds", "1"]
-    done = hostaudit(fleet.journal, *words, "--watch", "8")
+    hosts.script("b13", loop)
+    words = ["apply", fleet.plan, "-i", fleet.source, "-l", "b13", "--format", "json", "--verify-seconds", "1"]
+    done = hostaudit(fleet.journal, *words, "--watch", "12")
     assert done.code == 8, done.stderr
-    assert f"{KEY} is 128, not {WANTED}" in done.document["changes"][0]["hosts"][0]["taken_back"]
+    said = str(done.document["changes"][0]["hosts"][0]["taken_back"])
+    assert f"taken back: {said}" in done.stderr
+    return said
+
+
+def test_that_a_value_was_taken_back_is_said_and_no_more_than_is_known(fleet: Fleet) -> None:
+    said = taken_back(fleet, f"sysctl -qw {KEY}=128")
+    assert said.startswith(f"{KEY} is 128, not {WANTED}. ")
+    assert said.endswith("No usual owner of it is known")
+    assert "zz-hostaudit" not in said, "what the change itself wrote is no evidence"
+
+
+def test_what_the_host_tells_about_who_took_a_value_back_is_named_as_evidence(fleet: Fleet) -> None:
+    file = "/etc/sysctl.d/50-rival.conf"
+    unit = "systemd-run -q --unit=rival -p RemainAfterExit=yes sh -c"
+    try:
+        said = taken_back(fleet, f'{unit} "echo {KEY}=128 >{file}; sysctl -qp {file}"')
+    finally:
+        hosts.script("b13", f"systemctl stop rival.service || :; rm -f {file}")
+    assert f"Seen on the host since it was right: {file} changed " in said
+    assert "rival.service started " in said
+    assert "owner root" in said
+
+
+def test_one_bad_host_sends_its_whole_batch_back_at_once(fleet: Fleet) -> None:
+    """Ansible stops the others in the middle; they do not have to wait for their own timers."""
+    hosts.script("b13", "mount -t tmpfs -o ro tmpfs /etc/sysctl.d")
+    try:
+        fleet.planned()
+        began = time.monotonic()
+        done = fleet.apply("--confirm-timeout", "900")
+        took = time.monotonic() - began
+    finally:
+        hosts.script("b13", "umount /etc/sysctl.d")
+    assert done.code == 8, done.stderr
+    assert done.states["b11"] == "confirmed", "a batch before it stays, for it is no worse than nothing"
+    assert (done.states["b12"], truth("b12").whole) == ("as before", "as before")
+    assert truth("b13").whole == "as before"
+    details = {h["host"]: h["detail"] for h in done.document["changes"][0]["hosts"]}
+    assert details["b12"].startswith("put back with its batch, because of b13")
+    assert "putting back: b12, b13" in done.stderr
+    assert took < 450, "nobody waited for a timer"
+    assert "not confirmed within" not in hosts.script("b12", "cat /var/log/hostaudit/changes.jsonl")
+
+
+def test_the_mtu_of_the_next_boot_is_read_back_too(fleet: Fleet) -> None:
+    """On b13 systemd-networkd has the link, on b11 ifupdown; only those files say what it will be after a reboot."""
+    files = {
+        "b13": ("/etc/systemd/network/20-lx9.network", "[Match]\nName=lx9\n[Link]\nMTUBytes=1500\n"),
+        "b11": ("/etc/network/interfaces", "iface lx9 inet manual\n"),
+    }
+    hosts.script("b13", "systemctl -q unmask systemd-networkd; systemctl start systemd-networkd")
+    for name, (file, text) in files.items():
+        hosts.script(
+            name, f"mkdir -p {Path(file).parent}; printf '{text}' >{file}; ip link add lx9 type veth peer name lx9p"
+        )
+    hosts.script("b13", "networkctl reload; ip link set lx9p up; ip link set lx9 up")
+    state = (
+        "grep -qsE 'ADMIN_STATE=configur(ed|ing)' "
+        "/run/systemd/netif/links/$(cat /sys/class/net/lx9/ifindex) && echo yes || :"
+    )
+    try:
+        hosts.wait(lambda: "yes" in hosts.script("b13", state), 60, "networkd has not taken the link")
+        write_plan(fleet.plan, fleet.source, "link_mtu", {"link_mtu_links": {"lx9": 1400}}, hosts=tuple(files))
+        done = fleet.apply("--confirm-timeout", "60")
+        assert (done.code, done.states) == (0, dict.fromkeys(files, "confirmed")), done.stderr
+        undone = fleet.rollback(done.change, "--confirm-timeout", "60")
+        assert undone.code == 0, undone.stderr
+    finally:
+        for name, (file, _) in files.items():
+            hosts.script(name, f"ip link del lx9; rm -f {file}")
+        hosts.script("b13", "systemctl stop systemd-networkd; systemctl -q mask systemd-networkd")

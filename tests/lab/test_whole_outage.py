@@ -38,6 +38,8 @@ PERIOD = proxmox.UPSTREAM if TRANSCRIPT else 1
 QUICK = () if TRANSCRIPT else ("--verify-seconds", "1", "--confirm-timeout", "60")
 AGAIN = () if TRANSCRIPT else ("--interval", "1")
 WATCH = () if TRANSCRIPT else ("--watch", "2")
+LOSSY = ("-e", "pve_firewall_drop_comments=true")
+"""The role asks for it where saving by pvesh would lose a comment; the undo brings it back."""
 REASON = ("--reason", "half of all connects time out", "--ticket", "OPS-42")
 
 
@@ -97,15 +99,15 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     specs = {
-        "h1": hosts.Spec("boot:trixie", groups=("hypervisors",)),
-        "h2": hosts.Spec("boot:bookworm", groups=("hypervisors",)),
+        "h1": hosts.Spec("boot:trixie+pve", groups=("hypervisors",)),
+        "h2": hosts.Spec("boot:bookworm+pve", groups=("hypervisors",)),
     }
     with outage.running("bridge", proxmox.Node(FILES, PERIOD), hypervisors=specs) as net:
         hostaudit = Keyboard(tmp_path_factory.mktemp("outage"))
         before = proxmox.states(HYPERVISORS)
         with net.keep_trying(30):
             told = hostaudit("run", "-i", "hypervisors.ini", code=8)
-            hostaudit("plan", "-i", "hypervisors.ini", "-o", "plan.json")
+            hostaudit("plan", "-i", "hypervisors.ini", "-o", "plan.json", *LOSSY)
         yield Story(net, hostaudit, before, told, json.loads((hostaudit.directory / "plan.json").read_text()))
 
 
@@ -131,11 +133,13 @@ def test_a_firewall_that_hangs_on_the_second_node_sends_both_back(story: Story) 
     hostaudit = Keyboard(story.hostaudit.directory, "fault")
     proxmox.frozen("h2")
     try:
-        told = hostaudit("apply", "plan.json", "-i", "hypervisors.ini", *QUICK, *WATCH, code=8)
+        told = hostaudit("apply", "plan.json", "-i", "hypervisors.ini", *LOSSY, *QUICK, *WATCH, code=8)
     finally:
         proxmox.frozen("h2", thaw=True)
-    assert "h2: host.fw nf_conntrack_allow_invalid is 0, not 1" in told
-    hosts.wait(lambda: proxmox.states(HYPERVISORS) == story.before, PERIOD + 5, "the nodes are not as before")
+    assert "h2: host.fw is written, but" in told
+    assert "does not follow" in told
+    assert "hostaudit: h1: as before\n" in told
+    assert proxmox.states(HYPERVISORS) == story.before, "as before is said when the rule is there again, not earlier"
     assert [proxmox.kept(name) for name in HYPERVISORS] == [[], []]
 
 
@@ -143,7 +147,7 @@ def test_the_plan_cures_it_and_the_way_back_is_exact(story: Story) -> None:
     """The steps rest on each other."""
     net, hostaudit = story.net, story.hostaudit
     with net.keep_trying(100):
-        hostaudit("apply", "plan.json", "-i", "hypervisors.ini", *REASON, *QUICK, *WATCH)
+        hostaudit("apply", "plan.json", "-i", "hypervisors.ini", *LOSSY, *REASON, *QUICK, *WATCH)
     assert story.connections() == CURED
     cured = proxmox.states(HYPERVISORS)
     assert [cured[name][1].count(INVALID) for name in HYPERVISORS] == [0, 0]
@@ -155,7 +159,7 @@ def test_the_plan_cures_it_and_the_way_back_is_exact(story: Story) -> None:
     assert [(e["reason"], e["ticket"], e["payload"]["hosts"]) for e in entries] == [(*REASON[1::2], list(HYPERVISORS))]
     change = entries[0]["change"]
 
-    hostaudit("plan", "-i", "hypervisors.ini", "-o", "again.json", *AGAIN)
+    hostaudit("plan", "-i", "hypervisors.ini", "-o", "again.json", *LOSSY, *AGAIN)
     assert json.loads((hostaudit.directory / "again.json").read_text())["changes"] == []
 
     hostaudit("rollback", change, "-i", "hypervisors.ini", *QUICK)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostaudit.errors import UsageError
+from hostaudit.halves import TOGETHER, whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hostaudit.model import PlannedChange
 
-WHOLE = frozenset({"pve_firewall"})
-"""Roles of which half is worse than nothing: with one hypervisor of two letting INVALID pass, handshakes succeed and
-their data vanish. When a batch fails, the hosts changed before it are put back too."""
+DEFAULT = ("1", "10%", "50%")
+"""Sizes of the batches where nobody said another."""
 _STEP = re.compile(r"(\d{1,5})(%?)")
 
 
@@ -34,8 +34,11 @@ class Stage:
 
     @property
     def whole(self) -> bool:
-        """Whether it is to be on all hosts or on none."""
-        return self.role in WHOLE
+        """Whether it is to be on all hosts or on none: when a batch fails, those changed before it are put back too.
+
+        With one hypervisor of two that lets INVALID pass, handshakes succeed and their data vanish.
+        """
+        return whole(self.changes)
 
 
 def stages(changes: Sequence[PlannedChange]) -> list[Stage]:
@@ -65,7 +68,14 @@ def batches(changes: Sequence[PlannedChange], serial: Sequence[str]) -> list[tup
 
     A percentage is of all hosts of the stage, rounded down, at least one host. Where ``serial`` begins with a number,
     the canaries are that many batches' worth at least: a canary batch is never split, a cohort never goes without.
+
+    Without ``serial`` it is DEFAULT; but changes of which half is worse than nothing are made at the same time, on a
+    larger fleet after the canaries.
     """
+    together = not serial and whole(changes)
+    if together and len(changes) <= TOGETHER:
+        return [tuple(changes)]
+    serial = ("1", "100%") if together else serial or DEFAULT
     canaries: dict[str, PlannedChange] = {}
     for change in changes:
         canaries.setdefault(change.cohort, change)

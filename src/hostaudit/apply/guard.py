@@ -14,7 +14,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -58,6 +58,7 @@ class _Document(msgspec.Struct, frozen=True):
     call: _Call | None = None
     things: list[tuple[str, str, str | None, str | None, str | None]] = []
     gateways: dict[str, bool] = {}
+    seen: Any = None
 
 
 _DOCUMENT = msgspec.json.Decoder(_Document)
@@ -90,6 +91,7 @@ class Reply:
     said: str = ""
     things: tuple[Thing, ...] = ()
     gateways: dict[str, bool] = field(default_factory=dict)
+    seen: Any = None  # what witness.py saw, not validated yet
     failure: str = ""
 
 
@@ -205,6 +207,7 @@ def _reply(host: str, document: _Document) -> Reply:
         said=excerpt(call.err or call.out) if call else "",
         things=tuple(Thing(*(None if v is None else excerpt(v) for v in one)) for one in document.things),  # type: ignore[arg-type] # kind and name are text
         gateways={excerpt(k, 50): v for k, v in document.gateways.items()},
+        seen=document.seen,
     )
 
 
@@ -238,9 +241,10 @@ def _local(request: delivery.Request, name: str, attempt: Attempt) -> delivery.A
 
 @cache
 def program() -> bytes:
-    """Return ``onhost.py`` as a zip application."""
-    source = (resources.files("hostaudit.apply") / "onhost.py").read_bytes()
+    """Return ``onhost.py`` and ``witness.py`` as a zip application."""
+    here = resources.files("hostaudit.apply")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo("__main__.py", (1980, 1, 1, 0, 0, 0)), source)
+        for name, file in (("__main__.py", "onhost.py"), ("witness.py", "witness.py")):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), (here / file).read_bytes())
     return out.getvalue()

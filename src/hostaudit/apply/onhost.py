@@ -1,18 +1,21 @@
 """Runs on the host, from memory, as the agent does: says what a change's guard is, ends it, or tries the gateways.
 
-It changes nothing by itself: ``confirm``, ``revert`` and ``undo`` run the guard's own program, which the Ansible role
-put there. Sent as source text; nothing imports it on the controller. Python 3.9, stdlib.
+It changes nothing by itself: ``extend``, ``confirm``, ``revert`` and ``undo`` run the guard's own program, which the
+Ansible role put there. Sent as source text; nothing imports it on the controller. Python 3.9, stdlib.
 
     state ID            the guard, this host's log of the change
+    extend ID SECONDS   start the wait for the confirmation again
     confirm ID KEEP     keep the change          revert ID   put everything back now
     undo ID [force]     put a confirmed change back
     things ID           a confirmed change, thing by thing: before, as it was left, now
+    boot, since JSON    see ``witness.py``, which is sent along
     gateways            an ICMP echo to the gateway of each IPv4 default route
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import socket
@@ -165,13 +168,15 @@ def main(arguments: list[str]) -> None:
     """Do what is asked and print one JSON document."""
     command, change, *rest = [*arguments, "", ""][: max(2, len(arguments))]
     document: dict[str, object] = {"schema": "hostaudit.guard/1"}
-    if command in ("confirm", "revert", "undo"):
+    if command in ("extend", "confirm", "revert", "undo"):
         document["call"] = call(change, command, *rest)
     if command == "things":
         document["call"] = call(change, "undo", "check")
         document["things"] = things(change)
     if command == "gateways":
         document["gateways"] = gateways()
+    elif command in ("boot", "since"):
+        document["seen"] = getattr(importlib.import_module("witness"), command)(json.loads(change))
     else:
         document["guard"] = guard(change)[0]
         document["log"] = log_of(change)

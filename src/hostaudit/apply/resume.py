@@ -41,6 +41,8 @@ class State(StrEnum):
 
     CONFIRMED = "confirmed"
     REVERTED = "as before"
+    SETTLING = "put back"
+    """Its guard put everything back; but what runs there was not seen to be as before yet."""
     UNTOUCHED = "not touched"
     UNKNOWN = "not known"
 

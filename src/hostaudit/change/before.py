@@ -10,6 +10,7 @@ from hostaudit.apply import probes
 from hostaudit.change import job
 from hostaudit.errors import HostauditError, UsageError
 from hostaudit.facts import changed as stale
+from hostaudit.halves import HALF, whole
 from hostaudit.journal import Kind
 from hostaudit.model import Collected
 from hostaudit.windows import decide, fits
@@ -57,6 +58,22 @@ def chosen(context: Context, plan: Plan) -> list[PlannedChange]:
         raise UsageError("--limit leaves out every host of the plan; nothing was done")
     probes.declared(context.hosts.values())  # a mistake in there is said before anything is touched
     return [change for change in plan.changes if change.host in context.hosts]
+
+
+def half_fixes(context: Context, plan: Plan, changes: Sequence[PlannedChange]) -> list[str]:
+    """Say which hosts leave the chosen changes half a fix, which is worse than none; return the sentences."""
+    if not whole(changes):
+        return []
+    chosen_ones = set(job.hosts_of(changes))
+    found = [f"{d.host}: {d.reason}" for d in plan.declined if d.reason.startswith(HALF)]
+    found += [
+        f"{change.host}: {HALF}the plan changes it too, and --limit leaves it out"
+        for change in plan.changes
+        if whole([change]) and change.host not in chosen_ones
+    ]
+    for sentence in found:
+        context.say(f"WARNING: {sentence}")
+    return found
 
 
 def fresh(context: Context, changes: Sequence[PlannedChange]) -> dict[str, Collected | Unreachable]:
@@ -110,8 +127,11 @@ def check_times(context: Context, changes: Sequence[PlannedChange]) -> None:
         )
 
 
-def open_window(context: Context, batch: Sequence[PlannedChange], change: str) -> str:
-    """Return the window that the batch fits into with its undo; raise WindowError where there is none."""
+def open_window(context: Context, batch: Sequence[PlannedChange], change: str, *, begun: bool = False) -> str:
+    """Return the window that the batch fits into with its undo; raise WindowError where there is none.
+
+    ``begun``: batches before it were changed.
+    """
     now, windows = context.clock(), context.window(job.hosts_of(batch))
     ways = context.ways
     needed = max(c.seconds for c in batch) + ways.verify + max(ways.confirm_timeout, *(c.undo_seconds for c in batch))
@@ -119,9 +139,12 @@ def open_window(context: Context, batch: Sequence[PlannedChange], change: str) -
     if decision.open:
         return decision.reason
     if not ways.outside_window:
-        raise WindowError(
-            f"{decision.reason}. Nothing was changed; wait, or use --outside-window with --reason if it cannot wait"
+        so_far = (
+            f"{', '.join(job.hosts_of(batch))} and what comes after were not touched"
+            if begun
+            else "Nothing was changed"
         )
+        raise WindowError(f"{decision.reason}. {so_far}; wait, or use --outside-window with --reason if it cannot wait")
     context.record(
         Kind.WINDOW_OVERRIDE, change, hosts=job.hosts_of(batch), window=decide(now, *windows).reason, needed=needed
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.apply import guard, runner
+from hostaudit.apply import guard, readback, runner
 from hostaudit.bundle import build
 from hostaudit.collect import CollectOptions, collect
 from hostaudit.errors import JournalError
@@ -16,10 +16,10 @@ from hostaudit.model import Collected
 from hostaudit.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from hostaudit.journal import Actor, FleetLock, Journal
-    from hostaudit.model import Host, Unreachable
+    from hostaudit.model import Host, PlannedChange, Unreachable
     from hostaudit.windows import Windows
 
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Ways:
     """How a change is made. Times in seconds."""
 
-    serial: tuple[str, ...] = ("1", "10%", "50%")
+    serial: tuple[str, ...] = ()
+    """Sizes of the batches, as ``batches.parse_serial`` gives them; empty: as it fits the change."""
     confirm_timeout: int = 180
     """After which a host that was not confirmed goes back by itself."""
     verify: float = 5.0
@@ -102,6 +103,15 @@ class Context:
         options = self.options
         access = guard.Access(options.flags, options.configured, options.forks, options.connect_timeout)
         return guard.ask([self.hosts[name] for name in names], access, *question)
+
+    def boot(self, changes: Sequence[PlannedChange]) -> dict[str, readback.Boot]:
+        """Ask hosts what they will set at the next boot, as far as the snapshot does not say it."""
+        question = readback.questions(changes)
+        names = dict.fromkeys(change.host for change in changes)
+        if not question:
+            return {name: readback.Boot() for name in names}
+        replies = self.ask(names, "boot", question)
+        return {name: readback.boot(reply.seen, reply.failure) for name, reply in replies.items()}
 
     def window(self, names: Iterable[str]) -> list[Windows]:
         """Return the windows of these hosts."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hostaudit.apply import readback
 from hostaudit.plan import COMPILE, PERIOD, SETTLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hostaudit.model import PlannedChange
-    from hostaudit_agent.snapshot import Snapshot
+
+PATIENCE = 5.0
+"""Seconds in which a host may be out of reach after a change: links flap when their MTU is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,8 @@ class Job:
     playbook: str
     variables: Callable[[Sequence[PlannedChange]], dict[str, str]]
     """Extra variables for changes that are alike, each a text of YAML."""
-    wrong: Callable[[Snapshot, PlannedChange], list[str]] = readback.wrong
-    """What is not as it should be afterwards."""
     judged: bool = True
-    """An undo is not judged: what it brings back was bad before."""
+    """An undo is not judged: what it brings back was bad before, and files are the guard's, which compares bytes."""
 
 
 def settle(change: PlannedChange) -> int:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from hostaudit.apply.resume import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 SCHEMA = "hostaudit.changes/1"
 OPEN = 8
 UNREACHED = 4
 INTERRUPTED = 99
 CLOSED_WINDOW = 75
+WITH_BATCH = "put back with its batch, because of "
+"""With this begins why a host went back that was good itself."""
 
 
 @dataclass(slots=True)
@@ -42,6 +48,8 @@ class ChangeOutcome:
     """``done``, ``failed``, ``interrupted``, ``window`` (it closed before all hosts had their turn), ``unfinished``
     (a host could not be asked how it ended), ``checked``."""
     reason: str = ""
+    left: list[str] = field(default_factory=list)
+    """Hosts that had no turn because the window closed; ``apply --resume`` goes on with them in the next one."""
 
 
 @dataclass(slots=True)
@@ -66,3 +74,18 @@ class Outcome:
         left = any(change.outcome not in ("done", "checked") for change in self.changes)
         left |= any(h.taken_back or {"still active", "still a risk"} & set(h.checks.values()) for h in hosts)
         return code | (OPEN if left else 0)
+
+
+def why(outcomes: Mapping[str, HostOutcome]) -> str:
+    """Return why a batch went wrong: the hosts with the same reason together, those that only went along last."""
+    reasons: dict[str, list[str]] = {}
+    for name, host in outcomes.items():
+        if host.detail:
+            reasons.setdefault(host.detail, []).append(name)
+    order = sorted(reasons.items(), key=lambda one: one[0].startswith(WITH_BATCH))
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in order)
+
+
+def confirmed(hosts: Iterable[HostOutcome]) -> list[str]:
+    """Return the names of those that are changed."""
+    return [h.host for h in hosts if h.state is State.CONFIRMED]

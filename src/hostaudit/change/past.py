@@ -33,6 +33,10 @@ class Past:
     ended: bool
     of: str
     """Of a rollback: the change that it puts back."""
+    plan: str = ""
+    inventory: tuple[str, ...] = ()
+    left: tuple[PlannedChange, ...] = ()
+    """What of the plan had no turn because the window closed."""
 
     def in_state(self, state: State) -> list[str]:
         """Return the hosts that were last recorded in this state."""
@@ -58,9 +62,29 @@ def unfinished(journal: Journal) -> list[Past]:
     return [_of(e, list(journal.entries(change=e.change))) for e in begun.values()]
 
 
+def waiting(journal: Journal) -> list[Past]:
+    """Return the changes whose window closed before all hosts had their turn, oldest first.
+
+    One that was gone on with, or whose hosts were changed otherwise since, is not among them.
+    """
+    found: dict[str, tuple[Entry, set[str]]] = {}
+    begun: dict[str, Entry] = {}
+    for entry in journal.entries(kinds=[Kind.CHANGE_BEGIN, Kind.CHANGE_END]):
+        payload: Any = entry.payload
+        if entry.kind == Kind.CHANGE_BEGIN:
+            begun[entry.change] = entry
+            since = {str(name) for name in payload.get("hosts", [])}
+            gone = {name for name, (_, hosts) in found.items() if hosts & since or payload.get("continues") == name}
+            found = {name: one for name, one in found.items() if name not in gone}
+        elif payload.get("left") and entry.change in begun:
+            found[entry.change] = (begun[entry.change], {str(one.get("host")) for one in payload["left"]})
+    return [_of(entry, list(journal.entries(change=entry.change))) for entry, _ in found.values()]
+
+
 def _of(begun: Entry, entries: Iterable[Entry]) -> Past:
     payload: Any = begun.payload
     mine = [e for e in entries if e.sequence >= begun.sequence]
+    ends: list[Any] = [e.payload for e in mine if e.kind == Kind.CHANGE_END]
     steps = [(e.host, e.payload) for e in mine if e.kind == Kind.STEP]
     return Past(
         begun.change,
@@ -70,6 +94,9 @@ def _of(begun: Entry, entries: Iterable[Entry]) -> Past:
         msgspec.convert(payload.get("changes", []), tuple[PlannedChange, ...]),
         tuple(str(h) for h in payload.get("hosts", [])),
         progress_of(steps),
-        any(e.kind == Kind.CHANGE_END for e in mine),
+        bool(ends),
         str(payload.get("of", "")),
+        str(payload.get("plan", "")),
+        tuple(str(source) for source in payload.get("inventory", [])),
+        msgspec.convert(ends[-1].get("left", []) if ends else [], tuple[PlannedChange, ...]),
     )

@@ -1,17 +1,20 @@
-"""``hostaudit apply --resume``: a change whose controller died, brought to an end on every host."""
+"""``hostaudit apply --resume``: a change whose controller died, or whose window closed, brought to an end."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from hostaudit.apply.batches import WHOLE
 from hostaudit.apply.resume import Action, Progress, State, decide
 from hostaudit.change import apply, back, past, undo
+from hostaudit.change.likeness import as_before
 from hostaudit.change.outcome import ChangeOutcome, HostOutcome, Outcome
+from hostaudit.change.outcome import confirmed as confirmed_of
 from hostaudit.errors import UsageError
+from hostaudit.halves import whole
 from hostaudit.journal import Kind
 from hostaudit.journal.process import Fate
+from hostaudit.model import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,14 +29,31 @@ PAUSE = 3.0
 
 
 def resume(context: Context, name: str = "") -> Outcome:
-    """End what is unfinished: one change, or all of them. Raises UsageError where a host is not in the inventory."""
+    """End what is unfinished, one change or all of them, and go on with what had to wait for the next window.
+
+    Raises UsageError where a host is not in the inventory, WindowError where that window is not open yet.
+    """
     found = [past.change(context.journal, name)] if name else past.unfinished(context.journal)
     outcome = Outcome("resume")
     found = [one for one in found if not one.ended]
     _free(context, found)
-    if not found:
-        context.say("nothing is unfinished" + (f": {name} has ended" if name else ""))
+    if found:
+        _end(context, found, outcome)
+    if any(change.outcome == "unfinished" for change in outcome.changes):
         return outcome
+    exact = past.change(context.journal, name).id if name else ""
+    later = [one for one in past.waiting(context.journal) if exact in ("", one.id)]
+    for one in later:
+        context.say(f"going on with {one.id}: {one.role} on {', '.join(dict.fromkeys(c.host for c in one.left))}")
+        plan = Plan(one.plan, "", "", "", one.inventory, "", one.left, ())
+        outcome.changes += apply.apply(context, plan, continues=one.id).changes
+    if not found and not later:
+        context.say("nothing is unfinished" + (f": {name} has ended" if name else ""))
+    return outcome
+
+
+def _end(context: Context, found: list[past.Past], outcome: Outcome) -> None:
+    """Bring the changes of dead controllers to an end."""
     missing = sorted({h for one in found for h in one.hosts} - set(context.hosts))
     if missing:
         raise UsageError(
@@ -43,7 +63,7 @@ def resume(context: Context, name: str = "") -> Outcome:
         context.lock = lock
         for one in found:
             outcome.changes.append(_finish(context, one))
-    return outcome
+    context.lock = None
 
 
 def _free(context: Context, found: list[past.Past]) -> None:
@@ -66,11 +86,13 @@ def _finish(context: Context, one: past.Past) -> ChangeOutcome:
         waiting = _round(context, one, outcome, waiting)
         if not waiting:
             break
-    confirmed = apply.confirmed(outcome.hosts.values())
-    if one.role in WHOLE and one.action == "apply" and confirmed and len(confirmed) < len(one.hosts):
-        for name, (state, detail) in back.take_back(context, one.id, one.guard, confirmed).items():
+    _as_before(context, one, outcome)
+    confirmed = confirmed_of(outcome.hosts.values())
+    if one.action == "apply" and whole(one.changes) and confirmed and len(confirmed) < len(one.hosts):
+        mine = [change for change in one.changes if change.host in confirmed]
+        for name, (state, detail) in back.take_back(context, one.id, one.guard, mine, {}).items():
             outcome.hosts[name].state, outcome.hosts[name].detail = state, detail
-        confirmed = apply.confirmed(outcome.hosts.values())
+        confirmed = confirmed_of(outcome.hosts.values())
     for host in outcome.hosts.values():
         context.record(
             Kind.STEP, one.id, host.host, step="state", phase="end", state=str(host.state), detail=host.detail
@@ -87,6 +109,15 @@ def _finish(context: Context, one: past.Past) -> ChangeOutcome:
     states = {n: {"state": str(h.state), "detail": h.detail} for n, h in outcome.hosts.items()}
     context.record(Kind.CHANGE_END, one.id, outcome=outcome.outcome, why=outcome.reason, resumed=True, hosts=states)
     return outcome
+
+
+def _as_before(context: Context, one: past.Past, outcome: ChangeOutcome) -> None:
+    """Wait until the hosts that went back are as before, and say which is not."""
+    mine = [c for c in one.changes if outcome.hosts[c.host].state is State.REVERTED]
+    for name, other in as_before(context, mine, {}, planned=one.action == "apply").items():
+        host = outcome.hosts[name]
+        host.state = State.SETTLING
+        host.detail = "; ".join(text for text in (host.detail, back.NOT_YET + other) if text)
 
 
 def _round(context: Context, one: past.Past, outcome: ChangeOutcome, names: list[str]) -> list[str]:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hostaudit.apply import judge, probes, readback, runner
+from hostaudit.apply.heartbeat import beating
 from hostaudit.apply.resume import Guard, State
 from hostaudit.apply.variables import alike
 from hostaudit.change.back import back
 from hostaudit.change.context import Context, collected
-from hostaudit.change.job import Job, settle
-from hostaudit.change.outcome import HostOutcome
+from hostaudit.change.job import PATIENCE, Job, settle
+from hostaudit.change.outcome import WITH_BATCH, HostOutcome
+from hostaudit.change.waiting import Waiting
 from hostaudit.evaluate import evaluate
 from hostaudit.failures import excerpt
 from hostaudit.journal import Kind
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from hostaudit.model import Finding, PlannedChange, Unreachable
-
-PATIENCE = 5.0
-"""Seconds in which a host may be out of reach after a change: links flap when their MTU is set."""
 
 
 @dataclass(slots=True)
@@ -102,14 +101,15 @@ class Turn:
             seconds = context.ways.confirm_timeout + 4 * max(change.seconds for change in group)
             self.armed = time.monotonic() + seconds
             try:
-                done = runner.play(
-                    job.playbook,
-                    names,
-                    job.variables(group),
-                    context.settings,
-                    seconds=seconds,
-                    progress=self._progress,
-                )
+                with beating(context.ask, self.names, job.guard, context.ways.confirm_timeout):
+                    done = runner.play(
+                        job.playbook,
+                        names,
+                        job.variables(group),
+                        context.settings,
+                        seconds=seconds,
+                        progress=self._progress,
+                    )
             except runner.RunnerError as error:
                 bad = dict.fromkeys(names, str(error))
                 break
@@ -127,8 +127,8 @@ class Turn:
         return bad
 
     def _read_back(self) -> dict[str, str]:
-        """Read the knobs over new connections, until they are right or it is too late for that."""
-        context = self.context
+        """Read the knobs over new connections, until they are right or it is too late for that; then those at boot."""
+        context, told = self.context, Waiting(self.context.say)
         context.step(self.job.change, "read-back", "begin", self.names)
         end = time.monotonic() + max(settle(change) for change in self.changes) + PATIENCE
         while True:
@@ -136,8 +136,9 @@ class Turn:
             bad = self._wrong(answers)
             if not bad or time.monotonic() > end:
                 break
-            context.say(f"waiting for {', '.join(sorted(bad))}: {next(iter(bad.values()))}")
+            told(f"waiting for {', '.join(sorted(bad))}: {next(iter(bad.values()))}")
             time.sleep(1)
+        bad = bad or self._wrong_at_boot(answers)
         for change in self.changes:
             self._keep_knobs(change, answers[change.host])
         knobs = {name: self.outcomes[name].knobs for name in self.names}
@@ -193,8 +194,20 @@ class Turn:
             answer = answers[change.host]
             if not isinstance(answer, Collected):
                 bad[change.host] = f"not reached over a new connection: {answer.reason}"
-            elif wrong := self.job.wrong(answer.snapshot, change):
+            elif wrong := readback.wrong(answer.snapshot, change):
                 bad[change.host] = "; ".join(wrong)
+        return bad
+
+    def _wrong_at_boot(self, answers: Mapping[str, Collected | Unreachable]) -> dict[str, str]:
+        if not self.job.judged:
+            return {}
+        found = self.context.boot(self.changes)
+        bad: dict[str, str] = {}
+        for change in self.changes:
+            answer = answers[change.host]
+            if isinstance(answer, Collected):
+                wrong = readback.wrong_at_boot(answer.snapshot, change, found[change.host])
+                bad |= {change.host: "; ".join(wrong)} if wrong else {}
         return bad
 
     def _judge(self, change: PlannedChange, before: Sequence[Finding], after: Sequence[Finding]) -> list[str]:
@@ -214,7 +227,7 @@ class Turn:
         outcome = self.outcomes[name]
         outcome.state = state
         outcome.detail = "; ".join(text for text in (outcome.detail, detail) if text)
-        self.context.say(f"{name}: {state}{f': {outcome.detail}' if outcome.detail else ''}")
+        self.context.say(f"{name}: {state}{f': {detail}' if detail else ''}")
         self.context.record(
             Kind.STEP, self.job.change, name, step="state", phase="end", state=str(state), detail=outcome.detail
         )  # fmt: skip
@@ -224,11 +237,11 @@ class Turn:
         names = ", ".join(sorted(bad))
         for name in self.names:
             if self.outcomes[name].state is not State.CONFIRMED:
-                self.outcomes[name].detail = bad.get(name) or f"put back with its batch, because of {names}"
+                self.outcomes[name].detail = bad.get(name) or f"{WITH_BATCH}{names}"
         for name, why in sorted(bad.items()):
             self.context.say(f"{name}: {why}")
 
     def _progress(self, event: runner.Event) -> None:
         if event.status in ("changed", "failed", "unreachable"):
-            what = event.said if event.status != "changed" else event.diff.partition("\n")[0]
+            what = event.diff.partition("\n")[0] if event.status == "changed" else ""  # why it failed is said below
             self.context.say(f"{event.host}: {event.status}: {event.task}{f': {what}' if what else ''}")

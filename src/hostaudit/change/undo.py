@@ -12,8 +12,9 @@ from hostaudit import __version__
 from hostaudit.apply import batches
 from hostaudit.apply.resume import Guard, State
 from hostaudit.change import before, job, past, turn
-from hostaudit.change.outcome import ChangeOutcome, HostOutcome, Outcome
+from hostaudit.change.outcome import ChangeOutcome, HostOutcome, Outcome, why
 from hostaudit.errors import HostauditError, UsageError
+from hostaudit.halves import whole
 from hostaudit.journal import Kind
 from hostaudit.windows import decide
 
@@ -41,7 +42,8 @@ def rollback(context: Context, name: str, *, force: bool) -> Outcome:
     names = _hosts(context, one)
     changes = [_turned(c) for c in one.changes if c.host in names]
     before.check_times(context, changes)
-    cut = batches.batches(changes, context.ways.serial)
+    together = not context.ways.serial and whole(changes)  # what is put back was there before: no canary is needed
+    cut = [tuple(changes)] if together else batches.batches(changes, context.ways.serial)
     undo = f"{one.guard}-undo"  # as rollback.yml names it
     before.open_window(context, cut[0], undo)
     with context.journal.lock(context.ways.fleet, context.actor, context.clock(), change=undo) as lock:
@@ -188,7 +190,7 @@ class _Run:
     def _batch(self, number: int, batch: tuple[PlannedChange, ...]) -> bool:
         context = self.context
         if number:
-            before.open_window(context, batch, self.outcome.id)
+            before.open_window(context, batch, self.outcome.id, begun=True)
         if context.lock:
             context.lock.check()
         context.say(f"putting back {self.one.id} on {', '.join(job.hosts_of(batch))}")
@@ -202,7 +204,7 @@ class _Run:
                     undone(context, self.one.id, self.outcome.id, host.host)
         if not good:
             self.outcome.outcome = "failed"
-            self.outcome.reason = "; ".join(f"{n}: {o.detail}" for n, o in one.outcomes.items() if o.detail)
+            self.outcome.reason = why(one.outcomes)
         return good
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.model import Finding, Grade, Host, Remedy, Severity, Status
+from hostaudit.model import Alternative, Finding, Grade, Host, Remedy, Severity, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +67,7 @@ class View:
         remedy: Remedy | None = None,
         cause: str = "",
         hosts: tuple[str, ...] = (),
+        alternatives: tuple[Alternative, ...] = (),
     ) -> Finding:
         """Return a failure of this host, or of ``hosts``. Without ``severity`` it takes the check's."""
         return Finding(
@@ -80,6 +81,7 @@ class View:
             owner=owner,
             remedy=remedy,
             advice=advice,
+            alternatives=alternatives,
             cause=cause or summary,
             check=self.check.id,
             host="" if hosts else self.host.name,

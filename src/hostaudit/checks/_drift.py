@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _INTERFACE = re.compile(r"net\.ipv[46]\.(?:conf|neigh)\.(?!all\.|default\.)(.+)\.[^.]+")
 _LEFT_OUT = {"net.ipv4.conf.all.forwarding", "net.netfilter.nf_conntrack_buckets"}
 """Another name of ip_forward; a number that the kernel rounds."""
+VENDOR = ("/usr/lib/", "/lib/")
 _MODULES = {"net.netfilter.": "nf_conntrack", "net.bridge.": "br_netfilter"}
 
 
@@ -42,6 +43,24 @@ def module(key: str) -> str:
     return next((name for prefix, name in _MODULES.items() if key.startswith(prefix)), "")
 
 
+def inside(view: View) -> bool:
+    """Say whether the host is a container, or was read outside the kernel's first network namespace."""
+    platform = view.snapshot.platform
+    return platform is not None and (bool(platform.container) or platform.first_netns is False)
+
+
+def late(view: View, key: str) -> bool:
+    """Say whether a boot skips a configured key for want of its module; see ``sysctl-not-applied-at-boot``."""
+    sysctl, name = view.snapshot.sysctl, module(key)
+    if not name or sysctl is None or sysctl.modules_at_boot is None or inside(view):
+        return False
+    knob = sysctl.knobs.get(key)
+    if knob is None or knob.configured is None or knob.configured.file.startswith(VENDOR):
+        return False  # a package may set a key for whoever needs the module, as Proxmox VE's 10-pve.conf does
+    unread = view.unread(f"sysctl.{key}")
+    return not unread and name not in sysctl.modules_at_boot and not owners.writer(view.snapshot.platform, key)
+
+
 def matters(sysctl: Sysctl, part: str) -> bool:
     """Say whether what was not read could have drifted: a file, or a key that a file sets."""
     return part == "configured" or (part in sysctl.knobs and sysctl.knobs[part].configured is not None)
@@ -52,11 +71,10 @@ def differs(view: View, key: str, knob: Knob) -> bool:
     assert knob.configured is not None  # noqa: S101 - the caller looked
     platform = view.snapshot.platform
     writer = owners.writer(platform, key)
-    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and writer):
+    if key in _LEFT_OUT or (key == owners.CONNTRACK_MAX and writer) or late(view, key):
         return False
-    inside = platform is not None and (bool(platform.container) or platform.first_netns is False)
     if knob.running is None:
-        return module(key) != "" and not inside and not view.unread(f"sysctl.{key}")
+        return module(key) != "" and not inside(view) and not view.unread(f"sysctl.{key}")
     if not knob.writable or knob.running.split() == knob.configured.value.split():
         return False
     if writer and writer.option and owners.option(platform, writer.option) == knob.running:

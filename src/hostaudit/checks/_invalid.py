@@ -3,6 +3,12 @@
 A packet goes through a host when the kernel forwards it (routed) or when a bridge hands it from port to port; the
 latter meets the rules of family ip and ip6 only while br_netfilter passes it to them, and those of nftables' family
 bridge always (net/bridge/br_netfilter_hooks.c).
+
+With ``filter-vlan-tagged`` 0, as on Proxmox, br_netfilter leaves frames alone that carry a VLAN tag when they come in
+or when they go out. A bridge that filters VLANs gives each frame a tag inside, and takes it off again for a port that
+is untagged before the forward hook runs (net/bridge/br_forward.c, __br_forward). So on such a bridge the rules are met
+from untagged port to untagged port, and not by a guest with ``tag=`` that speaks over the trunk; with ``firewall=1``
+its packets are untagged on the bridge of their own, fwbr, and meet the rules there.
 """
 
 from __future__ import annotations
@@ -149,7 +155,8 @@ def _ways(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:
         return ("bridged",) if switching else ()
     calls = _BRIDGED.get(rule.family, ())
     globally = any(snapshot.firewall.bridge_nf_call.get(call) for call in calls)
-    own = [snapshot.firewall.bridges.get(bridge.name, {}) for bridge in switching]
+    near = [bridge for bridge in switching if rule.delta or not tagged_only(snapshot, bridge.name)]
+    own = [snapshot.firewall.bridges.get(bridge.name, {}) for bridge in near]
     bridged = any(globally or settings.get(f"nf_call_{call}") for settings in own for call in calls)
     routed = any(_say.number(snapshot.sysctl, key) for key in _FORWARDING.get(rule.family, ()))
     return ("bridged",) * bridged + ("routed",) * routed
@@ -158,7 +165,23 @@ def _ways(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:
 def _uplinked(snapshot: Snapshot) -> bool:
     assert snapshot.link is not None  # noqa: S101 - examine asserts it for people
     table = snapshot.link
-    return any(not _links.private(table, bridge) for bridge in _links.switching(table))
+    met = [bridge for bridge in _links.switching(table) if not tagged_only(snapshot, bridge.name)]
+    return any(not _links.private(table, bridge) for bridge in met)
+
+
+def tagged_only(snapshot: Snapshot, bridge: str) -> bool:
+    """Say whether all that guests send over a bridge to the network is tagged, so that br_netfilter leaves it alone.
+
+    Guests of one VLAN on one node still meet the rules when they talk to each other, from untagged port to untagged
+    port; both halves of such a flow pass here.
+    """
+    firewall, proxmox = snapshot.firewall, snapshot.platform.proxmox if snapshot.platform else None
+    assert firewall is not None  # noqa: S101 - examine asserts it for people
+    filtering = firewall.bridges.get(bridge, {}).get("vlan_filtering")
+    if not filtering or firewall.bridge_nf_call.get("filter-vlan-tagged") or proxmox is None:
+        return False
+    nics = [nic for guest in proxmox.guests for nic in guest.nics if nic.bridge == bridge]
+    return bool(nics) and all(nic.tag is not None or nic.trunks for nic in nics)
 
 
 def _classified(snapshot: Snapshot) -> int | None:

@@ -100,7 +100,9 @@ def commands(view: View, drops: Drops) -> str:
 
 def _proxmox(view: View, fleet: Iterable[str]) -> str:
     platform = view.snapshot.platform
-    ignored = [line for line in (platform.proxmox.ignored if platform and platform.proxmox else []) if OPTION in line]
+    ignored = [
+        line for line in (platform.proxmox.ignored if platform and platform.proxmox else []) if OPTION in line.lower()
+    ]
     if ignored:
         return (
             f"host.fw asks for {OPTION}, but the firewall does not take the line {ignored[0]!r}: write it in lower "

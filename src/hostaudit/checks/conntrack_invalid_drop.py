@@ -11,7 +11,8 @@ Why it matters
     ECMP, with a guest that answers through another hypervisor. Where INVALID is dropped, exactly those connections
     fail that take two paths, and the mixture of success and timeout is blamed on the application. Proxmox VE drops
     INVALID as the first rule of PVEFW-FORWARD, for every bridged packet of the node, not only for guests with
-    ``firewall=1``. Captures mislead: tcpdump on the bridge shows the packet before the rule drops it.
+    ``firewall=1``, whose packets pass it twice. Frames that are tagged on a bridge that filters VLANs pass it by.
+    Captures mislead: tcpdump on the bridge shows the packet before the rule drops it.
 
 Active when
     The rules' counters grew by ``active_packets`` or more between the samples (by one, where the asymmetry is
@@ -28,9 +29,13 @@ How it is remedied
     option says, are shown and never fail the check.
 
 Fix safety
-    Nothing is restarted and no flow is interrupted. Packets that belong to no known flow then pass the bridge and
-    are left to the guests' own rules: a trade-off, hence no remedy where nothing is declared or shown. Flows that
-    were established before the rule came survive it, so only new handshakes fail, and only they prove a fix.
+    Nothing is restarted and no flow is interrupted. What the rule kept out is then left to the guests' own rules, on
+    every guest of the node: packets of no known flow (scans with ACK or FIN, late RSTs), and TCP segments outside the
+    window, such as blind resets, which a guest's TCP stack has to refuse by itself (RFC 5961). Guests with
+    ``firewall=1`` and policy DROP go on dropping them in PVEFW-Drop. That is a trade-off, hence no remedy where nothing
+    is declared or shown. Narrower ways are listed with their costs: NOTRACK for the one address, SNAT instead of DSR,
+    a symmetric path. Flows that were established before the rule came survive it, so only new handshakes fail, and
+    only they prove a fix.
 
 References
     https://pve.proxmox.com/wiki/Firewall
@@ -43,7 +48,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.checks import _invalid, _loosen, _say, check, passed, unknown
+from hostaudit.checks import _guests, _invalid, _loosen, _say, _ways, check, passed, unknown
 from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
@@ -87,6 +92,7 @@ def evaluate(view: View) -> Finding:
         owner=_loosen.owner(drops.met[0]),
         remedy=_loosen.remedy(view, drops) if certain else None,
         advice=_loosen.advice(view, drops, certain=certain, fleet=(view.host.name, *others)),
+        alternatives=_ways.alternatives(view, drops),
         cause=f"{drops.chain} drops INVALID: {situation}",
     )
 
@@ -130,6 +136,8 @@ def _evidence(view: View, drops: Drops) -> dict[str, Any]:
         }
         for rule in drops.met
     ]
+    guests = _guests.meeting(view.snapshot, lambda bridge: _invalid.tagged_only(view.snapshot, bridge))
+    named = {"guests": guests} if guests and not view.netns and "bridged" in drops.ways else {}
     uncounted = {"conntrack_invalid_delta": drops.classified} if drops.classified is not None else {}
     return {
         "rules": rules,
@@ -138,4 +146,4 @@ def _evidence(view: View, drops: Drops) -> dict[str, Any]:
         "routed_packets": drops.forwarded,
         "always_there": list(drops.always_there),
         "elsewhere": list(drops.elsewhere),
-    } | uncounted
+    } | {**uncounted, **named}

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from hostaudit.model import Finding
     from hostaudit_agent.snapshot import Knob
 
-_VENDOR = ("/usr/lib/", "/lib/")
 _WEIGHTY = re.compile(r"net\.(netfilter|bridge)\..*|.*\.(rp_filter|ip_forward|forwarding|tcp_syncookies)")
 
 
@@ -59,7 +58,7 @@ def evaluate(view: View) -> Finding:
     for key, knob in sorted(sysctl.knobs.items()):
         if knob.configured is None or not _drift.differs(view, key, knob):
             continue
-        if knob.configured.file.startswith(_VENDOR):
+        if knob.configured.file.startswith(_drift.VENDOR):
             vendor[key] = f"{knob.running} runs, {knob.configured.value} by {knob.configured.file}"
         else:
             drifted[key] = _fact(view, key, knob)

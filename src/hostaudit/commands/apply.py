@@ -22,7 +22,7 @@ from hostaudit.errors import UsageError
     metavar="CHANGE",
     is_flag=False,
     flag_value="all",
-    help="End what a controller that died left unfinished.",
+    help="End what a controller that died left unfinished, and go on with what a closed window left.",
 )
 @click.option(
     "--watch",

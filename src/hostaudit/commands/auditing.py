@@ -63,7 +63,7 @@ def judging_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--policy",
             type=click.Path(exists=True, dir_okay=False),
-            help="Thresholds. [default: ./hostaudit.toml, if there]",
+            help="Profile, thresholds and waivers. [default: ./hostaudit.toml, if there]",
         ),
     )
 
@@ -121,17 +121,18 @@ def audited(options: Mapping[str, Any], save: str | None = None) -> Audited | No
 
 
 def policy(given: str | None) -> Policy:
-    """Return the thresholds of a file, by default ./hostaudit.toml if it is there. Raises PolicyError."""
+    """Return the policy of a file, by default ./hostaudit.toml if it is there. Raises PolicyError."""
     path = Path(given or "hostaudit.toml")
     if given is None and not path.exists():
         return Policy()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PolicyError(f"{path}: not valid TOML: {error}") from error
     except OSError as error:
         raise PolicyError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(document, {c.id: c.thresholds for c in all_checks().values()}, str(path))
+    return parse(document, {c.id: c.thresholds for c in all_checks().values()}, str(path), text)
 
 
 def style(options: Mapping[str, Any], show: Sequence[str] = ()) -> report.Style:

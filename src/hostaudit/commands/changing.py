@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import signal
 import sys
 import tomllib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from hostaudit.commands.auditing import policy, style
 from hostaudit.commands.options import collect_options
@@ -38,6 +40,19 @@ def journal_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def format_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what adds the option that says what stdout gets, a table for people or JSON."""
+    return click.option(
+        "--format",
+        "format_",
+        envvar="HOSTAUDIT_FORMAT",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help=help_,
+    )
+
+
 def policy_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the option that names the policy file."""
     return click.option(
@@ -52,10 +67,9 @@ def changing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     options: list[Callable[..., Any]] = [
         click.option(
             "--serial",
-            default="1,10%,50%",
-            show_default=True,
             metavar="STEPS",
-            help="Sizes of the batches. The first one is always a canary, one host of each cohort.",
+            help="Sizes of the batches, as in 1,10%,50%. The first one is always a canary, one host of each cohort. "
+            "[default: 1,10%,50%; all at once, up to 8 hosts, what is worse done by half than not at all]",
         ),
         click.option(
             "--confirm-timeout",
@@ -81,15 +95,7 @@ def changing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         journal_option,
         policy_option,
-        click.option(
-            "--format",
-            "format_",
-            envvar="HOSTAUDIT_FORMAT",
-            type=click.Choice(["table", "json"]),
-            default="table",
-            show_default=True,
-            help="What stdout gets.",
-        ),
+        format_option("What stdout gets."),
         click.option("-v", "--verbose", count=True, help="More detail."),
         click.option("-q", "--quiet", is_flag=True, help="No progress on stderr."),
     ]  # fmt: skip
@@ -112,7 +118,7 @@ def surroundings(options: Mapping[str, Any]) -> Iterator[Context]:
     if options["outside_window"] and not options["reason"].strip():
         raise UsageError("--outside-window needs --reason: the next one wants to know why")
     ways = Ways(
-        serial=parse_serial(options["serial"]),
+        serial=parse_serial(options["serial"]) if options["serial"] else (),
         confirm_timeout=options["confirm_timeout"],
         verify=options["verify_seconds"],
         watch=options.get("watch"),
@@ -186,10 +192,19 @@ def report(outcome: Outcome, options: Mapping[str, Any]) -> int:
     if options["format_"] == "json":
         emit(table.document(outcome))
     else:
-        text, look = io.StringIO(), style(options)
-        table.render(outcome, text, look.width, colour=look.colour)
+        text = io.StringIO()
+        table.render(outcome, text, style(options), _again(options))
         emit(text.getvalue())
     return outcome.exit_code
+
+
+def _again(options: Mapping[str, Any]) -> str:
+    """Return the options with which the next command reaches the same hosts; variables hold for it, too."""
+    given = click.get_current_context().get_parameter_source
+    words = [word for source in options["inventory"] for word in ("-i", source)]
+    words += ["-b"] if options["become"] and given("become") is not ParameterSource.ENVIRONMENT else []
+    journal = options["journal"] and given("journal") is not ParameterSource.ENVIRONMENT
+    return shlex.join([*words, "--journal", options["journal"]] if journal else words)
 
 
 def _say(text: str) -> None:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hostaudit.commands.changing import journal_option
+from hostaudit.commands.auditing import style
+from hostaudit.commands.changing import format_option, journal_option
 from hostaudit.commands.options import VARIABLES
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hostaudit.journal import Entry, Journal
 
 BROKEN = 1
-QUIET_STEPS = frozenset({"begin"})
+SOME = 500
+"""Entries that are written at once."""
+INDENT = 4
 
 
 @click.command("log", context_settings=VARIABLES)
@@ -34,15 +39,7 @@ QUIET_STEPS = frozenset({"begin"})
 @click.option("--steps", is_flag=True, help="The steps of changes too, not only their begin and end.")
 @click.option("-n", "--number", type=click.IntRange(1), metavar="N", help="The newest N entries.")
 @journal_option
-@click.option(
-    "--format",
-    "format_",
-    envvar="HOSTAUDIT_FORMAT",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one entry a line.",
-)
+@format_option("json: one entry a line.")
 def command(**options: Any) -> int:
     """List who changed what, when, from where and why; oldest first.
 
@@ -57,7 +54,9 @@ def command(**options: Any) -> int:
 
 
 def _verify(journal: Journal, options: Mapping[str, Any]) -> int:
+    from hostaudit import border
     from hostaudit.journal import Head
+    from hostaudit.report._sheet import sheet
 
     verdict = journal.verify(Head.parse(options["head"]) if options["head"] else None)
     if options["format_"] == "json":
@@ -74,10 +73,12 @@ def _verify(journal: Journal, options: Mapping[str, Any]) -> int:
             + "\n"
         )
     else:
-        emit(
-            f"{'sound' if verdict.ok else 'BROKEN'}: {verdict.reason}\n"
-            + (f"head {verdict.head}\n" if verdict.head else "")
-        )
+        text = io.StringIO()
+        with sheet(text, style({"verbose": 0})) as console:
+            console.print(border.text(f"{'sound' if verdict.ok else 'BROKEN'}: {verdict.reason}"))
+            if verdict.head:
+                console.print(f"head {verdict.head}", soft_wrap=True)  # to be copied
+        emit(text.getvalue())
     return 0 if verdict.ok else BROKEN
 
 
@@ -96,8 +97,8 @@ def _list(journal: Journal, options: Mapping[str, Any]) -> int:
     if options["number"]:
         newest = [entry for entry, _ in zip(found, range(options["number"]), strict=False)]
         found = iter(reversed(newest))
-    for entry in found:
-        emit(as_json(entry) if options["format_"] == "json" else line(entry))
+    while some := list(islice(found, SOME)):
+        emit("".join(map(as_json, some)) if options["format_"] == "json" else printed(some))
     return 0
 
 
@@ -118,24 +119,54 @@ def as_json(entry: Entry) -> str:
     return msgspec.json.encode(entry, order="sorted").decode() + "\n"
 
 
-def line(entry: Entry) -> str:
-    """Return an entry as a line for people."""
+def printed(entries: Iterable[Entry], below: Sequence[str] = ()) -> str:
+    """Return entries for people, as wide as the terminal: when and what kind, and indented below it what it says."""
+    from rich.padding import Padding
+    from rich.text import Text
+
     from hostaudit import border
+    from hostaudit.report._sheet import sheet
 
-    who = f"{entry.actor.user}@{entry.actor.machine}"
-    parts = [f"{entry.time:%Y-%m-%d %H:%M:%S}Z", entry.id[:8], str(entry.kind), entry.change, who, what(entry)]
-    return border.text("  ".join(part for part in parts if part)) + "\n"
+    text = io.StringIO()
+    with sheet(text, style({"verbose": 0})) as console:
+        for entry in entries:
+            kind = "" if entry.kind == "step" else border.text(str(entry.kind))
+            parts = [f"{entry.time:%Y-%m-%d %H:%M:%S}Z", entry.id[:8], kind, border.text(entry.change)]
+            lines = [border.text(said) for said in (*what(entry), *who(entry))]
+            head = Text("  ".join(part for part in parts if part), style="bold")
+            if entry.kind == "step" and lines and len(head) + 2 + len(lines[0]) <= console.width:
+                head.append(f"  {lines.pop(0)}", style="not bold")
+            console.print(head)
+            for said in lines:
+                console.print(Padding(Text(said), (0, 0, 0, INDENT)))
+        if below:
+            console.print()
+        for said in below:
+            console.print(Text(border.text(said)))
+    return text.getvalue()
 
 
-def what(entry: Entry) -> str:
+def who(entry: Entry) -> list[str]:
+    """Return who did it and why; steps have their change's."""
+    if entry.kind == "step":
+        return []
+    ticket = f", {entry.ticket}" if entry.ticket else ""
+    reason = f": {entry.reason}" if entry.reason else ""
+    return [f"by {entry.actor.user}@{entry.actor.machine}{ticket}{reason}"]
+
+
+def what(entry: Entry) -> list[str]:
     """Return what an entry says, in short."""
     payload = entry.payload
     said: list[str] = []
     if entry.kind == "change-begin":
         said.append(f"{payload.get('action', '')} {payload.get('role', '')} on {', '.join(payload.get('hosts', []))}")
     elif entry.kind == "change-end":
-        states = {name: one.get("state", "") for name, one in payload.get("hosts", {}).items()}
-        said.append(f"{payload.get('outcome', '')}: " + ", ".join(f"{n} {s}" for n, s in states.items()))
+        states: dict[str, list[str]] = {}
+        for name, one in payload.get("hosts", {}).items():
+            states.setdefault(one.get("state", ""), []).append(name)
+        said.append(f"{payload.get('outcome', '')}: " + "; ".join(f"{', '.join(n)} {s}" for s, n in states.items()))
+        said += [str(payload["why"])] if payload.get("why") else []
     elif entry.kind == "step":
         where = entry.host or ", ".join(payload.get("hosts", []))
         state = payload.get("state") or payload.get("phase", "")
@@ -144,8 +175,4 @@ def what(entry: Entry) -> str:
         said += [str(payload[k]) for k in ("detail", "taken_back") if payload.get(k)]
     else:
         said += [f"{k} {payload[k]}" for k in ("of", "fleet", "window") if payload.get(k)]
-    if entry.reason:
-        said.append(f"reason: {entry.reason}")
-    if entry.ticket:
-        said.append(entry.ticket)
-    return "; ".join(said)
+    return said

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hostaudit.commands.changing import journal_option
-from hostaudit.commands.log import as_json, line
+from hostaudit.commands.changing import format_option, journal_option
+from hostaudit.commands.log import as_json, printed
 from hostaudit.commands.options import VARIABLES
 from hostaudit.commands.stdout import emit
 
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
 @click.command("show", context_settings=VARIABLES)
 @click.argument("identity", metavar="ID")
 @journal_option
-@click.option(
-    "--format",
-    "format_",
-    envvar="HOSTAUDIT_FORMAT",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one entry a line.",
-)
+@format_option("json: one entry a line.")
 def command(identity: str, **options: Any) -> int:
     """Show an entry of the journal by its ID, or a change with all its steps by the change's."""
     from hostaudit.errors import UsageError
@@ -41,17 +33,15 @@ def command(identity: str, **options: Any) -> int:
                 from hostaudit.change import past
 
                 entries = list(journal.entries(change=past.change(journal, identity).id))
-    write = as_json if options["format_"] == "json" else line
-    emit("".join(write(entry) for entry in entries))
-    if options["format_"] == "table":
-        emit(_detail(entries))
+    if options["format_"] == "json":
+        emit("".join(as_json(entry) for entry in entries))
+    else:
+        emit(printed(entries, _detail(entries)))
     return 0
 
 
-def _detail(entries: list[Entry]) -> str:
+def _detail(entries: list[Entry]) -> list[str]:
     """Return, per host, what was there before, what was asked for, and what was read back."""
-    from hostaudit import border
-
     lines = []
     for entry in entries:
         for host, knobs in (entry.payload.get("knobs") or {}).items():
@@ -60,4 +50,4 @@ def _detail(entries: list[Entry]) -> str:
             lines += [f"{host}: {text}" for one in changed for text in str(one).splitlines()]
         for host, things in (entry.payload.get("things") or {}).items():
             lines += [f"{host}: {thing}" for thing in things]
-    return "".join(f"    {border.text(text)}\n" for text in dict.fromkeys(lines))
+    return list(dict.fromkeys(lines))

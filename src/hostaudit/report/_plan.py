@@ -75,9 +75,11 @@ def _change(console: Console, group: Sequence[PlannedChange], style: Style) -> N
         ("takes", f"about {_time(first.seconds)} on each host, the undo {_time(first.undo_seconds)}"),
         ("risk", first.risk),
         ("proof", first.proof),
+        *(("instead" if n == 0 else "", f"{way.name}: {way.cost}") for n, way in enumerate(first.alternatives)),
     ]
     if style.verbose:
         facts = [f"{path}: {said(first.values.get(path))}" for path in first.facts]
+        rows += [("how instead", f"{way.name}: {way.how}") for way in first.alternatives]
         rows += [("rests on" if number == 0 else "", fact) for number, fact in enumerate(facts)]
     _rows(console, [row for row in rows if row[1]])
 

@@ -29,17 +29,23 @@ def document(run: Run, style: Style) -> dict[str, Any]:
         "hosts": [asdict(host) for host in run.hosts],
         "findings": [finding(one) for one in listed(run, style)],
         "counts": run.counts,
+        "guests": [asdict(guest) for guest in run.guests],
+        "causes": [
+            {**_name(cause.finding), "why": cause.why, "symptoms": [_name(one) for one in cause.symptoms]}
+            for cause in run.causes
+        ],
+        "waived": [
+            {**finding(one.finding), "waiver": {"reason": one.reason, "expires": one.expires, "place": one.place}}
+            for one in run.waived
+        ],
+        "notices": list(run.notices),
     }
 
 
 def finding(one: Finding) -> dict[str, Any]:
     """Return one finding: ``host``, or ``hosts`` where it is about several together."""
-    where: dict[str, Any] = {"hosts": list(one.hosts)} if one.hosts else {"host": one.host}
-    if one.netns:
-        where["netns"] = one.netns
     return {
-        "check": one.check,
-        **where,
+        **_name(one),
         "status": one.status.value,
         "grade": one.grade.value if one.grade else None,
         "severity": one.severity.value,
@@ -50,4 +56,11 @@ def finding(one: Finding) -> dict[str, Any]:
         "owner": one.owner,
         "remedy": {"role": one.remedy.role, "vars": one.remedy.vars} if one.remedy else None,
         "advice": one.advice,
+        "alternatives": [asdict(way) for way in one.alternatives],
     }
+
+
+def _name(one: Finding) -> dict[str, Any]:
+    """Return what tells a finding of a run from the others."""
+    where: dict[str, Any] = {"hosts": list(one.hosts)} if one.hosts else {"host": one.host}
+    return {"check": one.check, **where, **({"netns": one.netns} if one.netns else {})}

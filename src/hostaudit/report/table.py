@@ -5,23 +5,26 @@ Text from hosts is put into ``rich.text.Text``, never into markup.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from hostaudit import causes as _causes
 from hostaudit.model import Grade, Severity, Status
-from hostaudit.report import Style, listed
+from hostaudit.report import Style, _map, listed
+from hostaudit.report._evidence import capped, evidence
+from hostaudit.report._evidence import shown as in_words
 from hostaudit.report._sheet import sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from rich.console import Console, RenderableType
 
-    from hostaudit.model import Finding, HostReport, Run
+    from hostaudit.model import Cause, Finding, HostReport, Run
 
+INDENT = 4
+"""Columns by which a symptom stands to the right of its cause."""
 MOST_HOSTS = 12
 """Hosts named in one block; ``-v`` names all."""
-MOST_ROWS = 4
-"""Rows of a list inside the evidence; ``-v`` shows all."""
 COLOURS = {
     Severity.CRITICAL: "bold red",
     Severity.HIGH: "red",
@@ -36,13 +39,17 @@ def render(run: Run, out: TextIO, style: Style) -> None:
     with sheet(out, style) as console:
         shown = listed(run, style)
         said: dict[tuple[str, str], str] = {}
-        for group in grouped(f for f in shown if f.status is Status.FAIL):
+        for group, symptoms in related([f for f in shown if f.status is Status.FAIL], run.causes):
             _failure(console, group, style, said)
+            for below in grouped(symptoms):
+                _failure(console, below, style, said, INDENT)
         _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
         _unreachable(console, run.hosts)
         _partial(console, run.hosts, style)
         _brief(console, shown, Status.PASS, "PASSED", style)
         _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
+        _waivers(console, run, style)
+        _map.render(console, run.guests, style)
         _recap(console, run, anything=bool(shown))
 
 
@@ -53,6 +60,22 @@ def grouped(findings: Iterable[Finding]) -> list[list[Finding]]:
         key = (one.check, one.grade, one.severity, one.owner, one.cause or one.summary)
         groups.setdefault(key, []).append(one)
     return list(groups.values())
+
+
+def related(failed: list[Finding], causes: Iterable[Cause]) -> list[tuple[list[Finding], list[Finding]]]:
+    """Return the groups that stand for themselves, each with the findings that belong to it.
+
+    A group stands where the first of all these would.
+    """
+    above = {_causes.key(symptom): cause.finding for cause in causes for symptom in cause.symptoms}
+    tops: dict[object, Finding] = {}
+    below: dict[object, list[Finding]] = {}
+    for one in failed:
+        top = above.get(_causes.key(one), one)
+        tops.setdefault(_causes.key(top), top)
+        if top is not one:
+            below.setdefault(_causes.key(top), []).append(one)
+    return [(group, [s for one in group for s in below.get(_causes.key(one), ())]) for group in grouped(tops.values())]
 
 
 def where(findings: Iterable[Finding]) -> list[str]:
@@ -72,8 +95,14 @@ def _names(names: list[str], style: Style) -> str:
     return f"{', '.join(names[: MOST_HOSTS - 1])} and {len(names) - MOST_HOSTS + 1} more (-v names them)"
 
 
-def _failure(console: Console, group: list[Finding], style: Style, said: dict[tuple[str, str], str]) -> None:
-    """Print one cause. ``said`` maps what the report has said already (check and text) to the hosts it was said of."""
+def _failure(
+    console: Console, group: list[Finding], style: Style, said: dict[tuple[str, str], str], indent: int = 0
+) -> None:
+    """Print one cause, or ``indent`` columns to the right a symptom of the one above.
+
+    ``said`` maps what the report has said already (check and text) to the hosts it was said of.
+    """
+    from rich.padding import Padding
     from rich.text import Text
 
     first = group[0]
@@ -86,15 +115,15 @@ def _failure(console: Console, group: list[Finding], style: Style, said: dict[tu
     head.append(first.check, style="bold")
     rows: list[tuple[str, str]] = [("what", first.summary)]
     places = _names(where(group), style)
-    if len(head) + 2 + len(places) <= style.width:
+    if indent + len(head) + 2 + len(places) <= style.width:
         head.append(f"  {places}", style="bold")
     else:
         rows.insert(0, ("hosts", places))
-    console.print(head)
+    console.print(Padding(head, (0, 0, 0, indent)))
     if len(group) > 1 and len({f.summary for f in group}) > 1:
         others = [f"{f.host or ', '.join(f.hosts)}: {f.summary}" for f in group[1:]]
-        rows += [("", line) for line in _capped(others, style)]
-    rows += [("evidence" if n == 0 else "", line) for n, line in enumerate(_evidence(first.evidence, style))]
+        rows += [("", line) for line in capped(others, style)]
+    rows += [("evidence" if n == 0 else "", line) for n, line in enumerate(evidence(first.evidence, style))]
     if first.owner:
         rows.append(("owner", first.owner))
 
@@ -104,14 +133,14 @@ def _failure(console: Console, group: list[Finding], style: Style, said: dict[tu
 
     rows += [("next" if n == 0 else "", line) for n, line in enumerate(once(first.advice).splitlines())]
     if first.remedy:
-        values = ", ".join(f"{k}={_value(v)}" for k, v in first.remedy.vars.items())
+        values = ", ".join(f"{k}={in_words(v)}" for k, v in first.remedy.vars.items())
         rows.append(("remedy", f"role {first.remedy.role}: {values}"))
     rows.append(("see it", once(first.reproduce)))
     rows.append(("wrong if", once(first.disproof)))
-    _rows(console, [(label, text) for label, text in rows if text])
+    _rows(console, [(label, text) for label, text in rows if text], indent)
 
 
-def _rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
+def _rows(console: Console, rows: Iterable[tuple[str, str]], indent: int = 0) -> None:
     """Print label and text in two columns; the text wraps below itself."""
     from rich.padding import Padding
     from rich.table import Table
@@ -122,51 +151,8 @@ def _rows(console: Console, rows: Iterable[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for label, text in rows:
         grid.add_row(Text(label, style="dim"), Text(text))
-    block: RenderableType = Padding(grid, (0, 0, 1, 2))
+    block: RenderableType = Padding(grid, (0, 0, 1, indent + 2))
     console.print(block)
-
-
-def _capped(lines: list[str], style: Style) -> Iterator[str]:
-    most = len(lines) if style.verbose else MOST_ROWS
-    yield from lines[:most]
-    if len(lines) > most:
-        yield f"and {len(lines) - most} more (-v shows them)"
-
-
-def _evidence(evidence: dict[str, Any], style: Style) -> Iterator[str]:
-    """Yield the evidence as lines: lists of records first, one a line, then the plain values together."""
-    for key, value in evidence.items():
-        if _records(value):
-            yield from (f"{key}: {line}" for line in _capped([_record(r) for r in value], style))
-    plain = [f"{k} {_value(v)}" for k, v in evidence.items() if not _records(v) and not _empty(v)]
-    if plain:
-        yield "; ".join(plain)
-
-
-def _record(record: dict[str, Any]) -> str:
-    """Return one record on a line; its ``rule``, where it has one, says most and comes first."""
-    others = ", ".join(f"{k} {_value(v)}" for k, v in record.items() if k != "rule" and not _empty(v))
-    return f"{record['rule']} ({others})" if "rule" in record else others
-
-
-def _empty(value: Any) -> bool:
-    """Tell what the table leaves out and JSON keeps: nothing to see. Zero and no are something."""
-    return value is None or value in ("", [], (), {})
-
-
-def _records(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        more = f" and {len(value) - MOST_ROWS} more" if len(value) > MOST_ROWS else ""
-        return " ".join(_value(v) for v in value[:MOST_ROWS]) + more or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_value(v)}" for k, v in value.items()) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else str(value)
 
 
 def _brief(console: Console, shown: list[Finding], status: Status, title: str, style: Style) -> None:
@@ -213,6 +199,25 @@ def _partial(console: Console, hosts: Iterable[HostReport], style: Style) -> Non
         _list(console, [(_names(names, style), reason) for reason, names in same.items()])
 
 
+def _waivers(console: Console, run: Run, style: Style) -> None:
+    """Print what is waived, one line for each waiver at most; then what the policy's author should know."""
+    same: dict[tuple[str, str, str], list[Finding]] = {}
+    for one in run.waived:
+        same.setdefault((one.finding.check, one.expires, one.reason), []).append(one.finding)
+    lines = [
+        f"{check} on {_names(where(found), style)}, until {expires}: {reason}"
+        for (check, expires, reason), found in same.items()
+    ]
+    if lines:
+        console.print(" WAIVED ", style="bold" if style.colour else None)
+        number, active = len(run.waived), sum(one.finding.grade is Grade.ACTIVE for one in run.waived)
+        heading = f"{number} finding{'s' if number != 1 else ''}{f', {active} active' if active else ''}"
+        _list(console, [(heading, "; ".join(capped(lines, style)))])
+    if run.notices:
+        console.print(" WAIVERS THAT EXPIRED ", style="bold" if style.colour else None)
+        _list(console, [(place, text) for place, _, text in (line.partition(": ") for line in run.notices)])
+
+
 def _recap(console: Console, run: Run, *, anything: bool) -> None:
     total = len(run.hosts)
     by = {s: sum(h.status == s for h in run.hosts) for s in ("ok", "partial", "unreachable")}
@@ -222,6 +227,7 @@ def _recap(console: Console, run: Run, *, anything: bool) -> None:
     console.print(
         f"findings: {n['active']} active, {n['risk']} risk; "
         f"{n['pass']} passed, {n['unknown']} not known, {n['n/a']} not applicable"
+        + (f", {n['waived']} waived" if n.get("waived") else "")
     )
-    if n["pass"] and not anything:
+    if n["pass"] and not anything and not run.waived:
         console.print("Nothing that loses packets was found; --show pass lists what was looked at.")

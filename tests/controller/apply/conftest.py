@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hostaudit.knobs import ALLOW_INVALID
 from hostaudit.model import KnobChange, PlannedChange
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ KEY = "net.core.somaxconn"
 def change(host: str, role: str = "tcp_backlog", cohort: str = "web", **given: Any) -> PlannedChange:
     fields: dict[str, Any] = {
         "id": f"{host}/{role}", "host": host, "cohort": cohort, "checks": (), "owner": "", "role": role,
-        "vars": {"tcp_backlog_somaxconn": 5000}, "knobs": (KnobChange(KEY, "4096", None, "5000"),), "seconds": 20,
+        "vars": {"tcp_backlog_somaxconn": 5000},
+        "knobs": (KnobChange(ALLOW_INVALID if role == "pve_firewall" else KEY, "4096", None, "5000"),), "seconds": 20,
         "undo_seconds": 10, "risk": "", "proof": "", "facts": {},
     }  # fmt: skip
     return PlannedChange(**{**fields, **given})

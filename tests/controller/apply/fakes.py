@@ -13,8 +13,9 @@ from hostaudit.apply.resume import Guard
 from hostaudit.change.context import Context, Ways
 from hostaudit.collect import CollectOptions
 from hostaudit.journal import Actor
+from hostaudit.knobs import ALLOW_INVALID, HOST_FW
 from hostaudit.model import Collected, Host, Plan, Unreachable
-from hostaudit_agent.snapshot import Knob, Platform, Snapshot, Sysctl
+from hostaudit_agent.snapshot import Assignment, Knob, Platform, Proxmox, Snapshot, Sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from hostaudit.model import PlannedChange
 
 KEY = "net.core.somaxconn"
+OPTION = ALLOW_INVALID.removeprefix(HOST_FW)
 
 
 @dataclass
@@ -38,10 +40,23 @@ class Machine:
     reachable: bool = True
     deaf: bool = False
     """The role says that it worked, and changed nothing."""
+    forgetful: bool = False
+    """The role changes what runs, and no file."""
+    lag: int = 0
+    """Readings after an undo until what runs follows what was put back."""
+    shown: int = 0
+    """Of these, the ones still to come."""
+    late: str = ""
+    """What is read until then."""
 
     def revert(self, event: str = "reverted") -> None:
+        self.late, self.shown = self.value, self.lag
         self.value, self.guard = self.before, Guard.NONE
         self.events.append(event)
+
+    def read(self) -> str:
+        self.shown -= 1
+        return self.late if self.shown >= 0 else self.value
 
 
 class Fakes(Context):
@@ -56,8 +71,13 @@ class Fakes(Context):
         for name in names:
             machine, host = self.machines[name], self.hosts[name]
             if machine.reachable:
-                sysctl = Sysctl({KEY: Knob(machine.value, writable=True)})
-                shot = Snapshot("0", 1.0, 0.0, privileged=True, platform=Platform(name, "6.1"), sysctl=sysctl)
+                value = machine.read()
+                kept = value != "4096" and not machine.forgetful
+                line = Assignment(value, "/etc/sysctl.d/zz-hostaudit.conf", 1) if kept else None
+                sysctl = Sysctl({KEY: Knob(value, writable=True, configured=line)})
+                proxmox = Proxmox("8.2", name, mounted=True, options={OPTION: value} if kept else {})
+                platform = Platform(name, "6.1", proxmox=proxmox)
+                shot = Snapshot("0", 1.0, 0.0, privileged=True, platform=platform, sysctl=sysctl)
                 found[name] = Collected(host, shot, 0.1)
             else:
                 found[name] = Unreachable(host, "connect", "no route to host")

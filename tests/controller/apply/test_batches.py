@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hostaudit.apply.batches import batches, parse_serial, stages
 from hostaudit.errors import UsageError
-from hostaudit.model import PlannedChange
+from hostaudit.knobs import ALLOW_INVALID
+from hostaudit.model import KnobChange, PlannedChange
 
 
 def make(name: str, cohort: str = "web", role: str = "tcp_backlog") -> PlannedChange:
@@ -74,5 +77,25 @@ def test_a_role_twice_on_a_host_is_two_stages() -> None:
     assert [stage.hosts for stage in found] == [("a", "b"), ("a",)]
 
 
-def test_the_firewall_of_a_hypervisor_is_all_or_nothing() -> None:
-    assert [s.whole for s in stages([make("a", role="pve_firewall"), make("a")])] == [True, False]
+def accepting(number: int) -> list[PlannedChange]:
+    knob = KnobChange(ALLOW_INVALID, "0", None, "1")
+    return [replace(make(f"h{n}", role="pve_firewall"), knobs=(knob,)) for n in range(number)]
+
+
+def test_accepting_invalid_packets_is_all_or_nothing_and_another_option_of_the_firewall_is_not() -> None:
+    assert [s.whole for s in stages([*accepting(1), make("a", role="pve_firewall"), make("a")])] == [True, False]
+    assert stages([make("a", role="pve_firewall")])[0].whole is False
+
+
+@pytest.mark.parametrize(
+    ("number", "serial", "sizes"),
+    [(2, (), [2]), (8, (), [8]), (9, (), [1, 8]), (40, (), [1, 39]), (3, ("1", "1"), [1, 1, 1])],
+)
+def test_what_is_worse_done_by_half_is_done_at_once_unless_somebody_says_otherwise(
+    number: int, serial: tuple[str, ...], sizes: list[int]
+) -> None:
+    assert [len(batch) for batch in batches(accepting(number), serial)] == sizes
+
+
+def test_without_a_serial_there_is_a_canary_then_a_tenth_then_halves() -> None:
+    assert [len(batch) for batch in batches([make(name) for name, _ in WEB], ())] == [1, 1, 5, 3]

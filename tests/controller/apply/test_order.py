@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from hostaudit.apply.resume import Guard, State
 from hostaudit.change import apply, back, before, resume
 from hostaudit.change.context import Ways
 from hostaudit.errors import FleetLockedError, JournalError
+from hostaudit.halves import HALF
 from hostaudit.journal import Actor, Journal
-from hostaudit.model import Plan
+from hostaudit.model import Declined, Plan
 from hostaudit.windows import parse
 
 if TYPE_CHECKING:
@@ -45,11 +47,11 @@ def world(
 
 
 def _moves(role: str, variables: object, snapshot: Any) -> Any:
-    """Every role of these tests moves the same knob."""
-    from hostaudit.knobs import moves
+    """Every role of these tests moves the same number, under the name that makes it whole or nothing where it is."""
+    from hostaudit.knobs import ALLOW_INVALID, moves
 
-    del role
-    return moves("tcp_backlog", variables, snapshot)  # type: ignore[arg-type] # the plan's own
+    found = moves("tcp_backlog", variables, snapshot)  # type: ignore[arg-type] # the plan's own
+    return found if role != "pve_firewall" else replace(found, knobs=(replace(found.knobs[0], knob=ALLOW_INVALID),))
 
 
 firewall = pytest.mark.parametrize("world", ["pve_firewall"], indirect=True)
@@ -105,6 +107,82 @@ def test_half_of_a_firewall_fix_is_taken_back(world: World) -> None:
 
 
 @firewall
+def test_all_hosts_of_a_firewall_fix_are_changed_at_once_and_go_back_at_once(world: World) -> None:
+    world.context.ways = replace(QUICK, serial=())
+    world.failing.add("c")
+    asked: list[tuple[str, str]] = []
+    world.context.on_ask = lambda name, verb: asked.append((name, verb))
+    outcome = apply.apply(world.context, world.plan)
+    assert [names for _, names in world.plays] == [["a", "b", "c", "d"]]
+    assert [name for name, verb in asked if verb == "revert"] == ["a", "b", "c", "d"], "none is left to its timer"
+    assert {host.state for host in outcome.changes[0].hosts.values()} == {State.REVERTED}
+    assert outcome.changes[0].reason.startswith("c: the task failed; a, b, d: put back with its batch, because of c")
+
+
+def test_a_host_of_a_batch_that_was_confirmed_goes_back_with_the_one_that_was_not(world: World) -> None:
+    world.context.ways = replace(QUICK, serial=("1", "100%"))
+
+    def on_ask(name: str, verb: str) -> None:
+        if (name, verb) == ("c", "confirm"):
+            world.machines["c"].revert()  # its timer was faster
+
+    world.context.on_ask = on_ask
+    outcome = apply.apply(world.context, world.plan)
+    assert world.values() == "5000 4096 4096 4096"
+    states = {name: host.state for name, host in outcome.changes[0].hosts.items()}
+    assert states == {"a": State.CONFIRMED, **dict.fromkeys("bcd", State.REVERTED)}
+
+
+@firewall
+def test_as_before_is_said_when_it_was_seen(world: World) -> None:
+    """The daemon that makes the rules follows host.fw some seconds later."""
+    for machine in world.machines.values():
+        machine.lag = 3
+    world.failing.add("b")
+    apply.apply(world.context, world.plan)
+    told = [line for line in world.said if line.startswith(("waiting", "a:", "b:"))]
+    waits = [n for n, line in enumerate(told) if line.startswith("waiting until a is as before: host.fw")]
+    assert len(waits) == 1, "it is said once, not at every look"
+    assert told[waits[0] + 1] == "a: as before: put back, because the change did not succeed on all hosts"
+
+
+@firewall
+def test_what_does_not_become_as_before_is_said_and_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1_000_000, 2))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    world.machines["a"].lag = 10_000
+    world.failing.add("b")
+    outcome = apply.apply(world.context, world.plan)
+    host = outcome.changes[0].hosts["a"]
+    assert host.state is State.SETTLING
+    assert "; not yet as before: host.fw nf_conntrack_allow_invalid was 4096 and is 5000" in host.detail
+    ended = list(world.context.journal.entries())[-1]
+    assert ended.payload["hosts"]["a"] == {"state": "put back", "detail": host.detail, "checks": {}}
+    assert outcome.exit_code == 8
+
+
+def test_a_value_that_no_file_sets_for_the_next_boot_is_bad(world: World) -> None:
+    world.machines["a"].forgetful = True
+    outcome = apply.apply(world.context, world.plan)
+    assert outcome.changes[0].hosts["a"].detail == (
+        "net.core.somaxconn will not be 5000 after a reboot: no file sets it"
+    )
+    assert world.values() == "4096 4096 4096 4096"
+
+
+@firewall
+def test_a_half_of_a_fix_is_warned_of_and_kept(world: World) -> None:
+    world.context.hosts = {name: host for name, host in world.context.hosts.items() if name != "d"}
+    world.context.limited = True
+    world.plan = replace(world.plan, declined=(Declined("e", "conntrack-invalid-drop", f"{HALF}it is down", ""),))
+    apply.apply(world.context, world.plan)
+    warned = [line for line in world.said if line.startswith("WARNING: ")]
+    assert [line.split(":")[1] for line in warned] == [" e", " d"]
+    begun = next(iter(world.context.journal.entries()))
+    assert len(begun.payload["halves"]) == 2
+
+
+@firewall
 def test_a_window_that_closes_in_between_takes_half_of_a_firewall_fix_back(world: World) -> None:
     _close_after_the_canary(world)
     outcome = apply.apply(world.context, world.plan)
@@ -118,6 +196,36 @@ def test_a_window_that_closes_in_between_ends_the_run_before_the_next_batch(worl
     assert outcome.exit_code == 75
     assert world.values() == "5000 4096 4096 4096"
     assert "needs" in outcome.changes[0].reason
+
+
+def test_the_next_window_finishes_what_the_last_one_left(world: World) -> None:
+    _close_after_the_canary(world)
+    outcome = apply.apply(world.context, world.plan)
+    assert outcome.changes[0].left == ["b", "c", "d"]
+    assert outcome.changes[0].hosts["b"].detail == "the window closed before its turn"
+    with pytest.raises(before.WindowError):
+        resume.resume(world.context)
+    assert world.values() == "5000 4096 4096 4096"
+
+    world.context.on_ask = lambda _n, _verb: None
+    world.now = START + timedelta(days=1)
+    done = resume.resume(world.context)
+    assert done.exit_code == 0
+    assert world.values() == "5000 5000 5000 5000"
+    assert [names for _, names in world.plays] == [["a"], ["b"], ["c"], ["d"]]
+    begun = [e.payload for e in world.context.journal.entries() if e.kind == "change-begin"]
+    assert begun[1]["continues"] == outcome.changes[0].id
+    assert resume.resume(world.context).changes == [], "and it is finished once"
+
+
+def test_what_the_last_window_left_is_void_once_its_hosts_were_changed_otherwise(world: World) -> None:
+    _close_after_the_canary(world)
+    apply.apply(world.context, world.plan)
+    world.context.on_ask = lambda _n, _verb: None
+    world.now = START + timedelta(days=1)
+    apply.apply(world.context, replace(world.plan, changes=world.plan.changes[1:2]))
+    assert resume.resume(world.context).changes == []
+    assert world.values() == "5000 5000 4096 4096"
 
 
 def _close_after_the_canary(world: World) -> None:
