@@ -17,6 +17,7 @@ from labkit.settings import LAB
 
 HERE = Path(__file__).parent
 BOOKS = HERE.parents[2] / "playbooks"
+SHARED = HERE.parents[2] / "molecule/shared"
 NAMES = {"b11": "bullseye", "b12": "bookworm", "b13": "trixie"}
 
 VALUES: dict[str, dict[str, Any]] = {
@@ -29,22 +30,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "pve_firewall": {
         "pve_firewall_options": {"nf_conntrack_allow_invalid": 1},
         "pve_firewall_unset": ["nosmurfs"],
+        "pve_firewall_drop_comments": True,
     },
 }
 ALL = {k: v for values in VALUES.values() for k, v in values.items()}
-ENGINE = ("sysctl", "conntrack_timeouts", "rp_filter", "tcp_backlog")
-"""Roles whose tasks are those of role sysctl."""
-
-STATE = r"""
-find /etc /usr/local -type f -exec sha256sum {} + | sed 's/^/sum /'
-find /etc /usr/local -printf 'mode %m %u:%g %y %l %p\n'
-find /proc/sys/net -type f ! -name 'nf_conntrack_count' ! -name '*_key' -exec grep -H '' {} + 2>/dev/null || :
-ip -o link | sed 's/^[0-9]*: /link /; s/ state .*//; s/@if[0-9]*//'
-nft list ruleset | sed 's/^/nft /'
-for tool in iptables-legacy ip6tables-legacy; do
-  $tool -t mangle -S | sed "s/^/$tool /"
-done
-"""
+STATE = (SHARED / "state.sh").read_text()
 KEPT = "find /var/lib/hostaudit /var/log/hostaudit /etc/systemd/system 2>/dev/null | grep hostaudit || :"
 
 
@@ -59,20 +49,28 @@ class Played:
     """Host -> role of every task that reported a change; empty for a task of the playbook."""
 
 
-def play(book: str, variables: dict[str, Any], *flags: str) -> Played:
-    """Run a playbook of the collection on the lab's hosts."""
+def command(book: str, variables: dict[str, Any], *flags: str) -> tuple[list[str], dict[str, str]]:
+    """Return the command line that runs a playbook of the collection on the lab's hosts, and its environment."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ANSIBLE_")}
     environment |= {
         "ANSIBLE_HOME": str(LAB / "ansible"),
+        # not in the home directory: the host of another lab may have the same address
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(LAB / "ansible/cp"),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_PIPELINING": "1",
         "ANSIBLE_TIMEOUT": "30",  # a connection on a busy machine
         "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    command = ["ansible-playbook", "-i", str(LAB / "inventory.ini"), str(BOOKS / book), "-e", json.dumps(variables)]
+    line = ["ansible-playbook", "-i", str(LAB / "inventory.ini"), str(BOOKS / book), "-e", json.dumps(variables)]
+    return [*line, *flags], environment
+
+
+def play(book: str, variables: dict[str, Any], *flags: str) -> Played:
+    """Run a playbook of the collection on the lab's hosts."""
+    line, environment = command(book, variables, *flags)
     done = subprocess.run(
-        [*command, *flags], check=False, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        line, check=False, text=True, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     recap = done.stdout.rpartition("PLAY RECAP")[2]
     counts = re.findall(r"^(\w+) +: .*unreachable=(\d+) +failed=(\d+)", recap, re.MULTILINE)
@@ -114,36 +112,7 @@ def log(name: str) -> list[dict[str, Any]]:
 
 def furnish(name: str) -> None:
     """Make the hosts differ as real ones do: who configures eth0, who filters, and a stand-in for Proxmox VE."""
-    address = hosts.script(name, "ip -o -4 addr show eth0").split()[3]
-    pve = f"/etc/pve/nodes/{name}"
-    script = f"""
-mkdir -p {pve} /etc/pve/priv/lock /etc/pve/firewall
-echo 1 >/etc/pve/.version
-echo '{{"cluster": {{"quorate": 1}}}}' >/etc/pve/.members
-printf '[OPTIONS]\\n# by hand\\nnosmurfs: 0\\n\\n[RULES]\\nIN ACCEPT -p tcp -dport 22\\n' >{pve}/host.fw
-chmod 600 {pve}/host.fw
-sysctl -qw net.ipv4.conf.all.rp_filter=1
-"""
-    if name == "b11":
-        script += "printf 'auto eth0\\niface eth0 inet manual\\n\\n# the end' >>/etc/network/interfaces\n"
-        script += "iptables-legacy -A INPUT -p tcp --dport 1 -j DROP\n"
-    if name == "b12":
-        script += f"printf 'iface eth0 inet6 auto\\niface eth0 inet static\\n    address {address}\\n    mtu 1500\\n'"
-        script += " >/etc/network/interfaces.d/eth0\n"
-    if name == "b13":
-        script += f"""
-cd /etc/systemd/network
-printf '[Match]\\nName=eth0\\n[Network]\\nAddress={address}\\nGateway=10.77.0.1\\n' >10-eth0.network
-systemctl -q unmask systemd-networkd
-systemctl -q start systemd-networkd
-i=0
-until grep -qs ADMIN_STATE=configured /run/systemd/netif/links/*; do i=$((i + 1)); [ $i -lt 100 ]; sleep 0.1; done
-"""
-    hosts.script(name, script)
-    if name != "b13":  # there the file is written, for want of pvesh
-        hosts.script(
-            name, f"cat >/usr/bin/pvesh <<'END'\n{(HERE / 'pvesh').read_text()}END\nchmod 755 /usr/bin/pvesh\n"
-        )
+    hosts.run(name, "sh", "-ec", (SHARED / "furnish.sh").read_text(), input=(HERE / "pvesh").read_text())
 
 
 @contextmanager

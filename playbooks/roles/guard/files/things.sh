@@ -1,5 +1,5 @@
 #!/bin/sh
-# The first half of the guard's program: keep one thing, compare it, put it back. files/guard.sh is the other half.
+# The first part of the guard's program: keep one thing, compare it, put it back. units.sh and guard.sh are the others.
 #
 # A touch names one thing that a change may alter:
 #   file PATH                 bytes, mode, owner, times, or that it is absent
@@ -7,9 +7,11 @@
 #   pve PATH                  a file below /etc/pve: its bytes; that file system fixes the rest
 #   value PATH                a file of /proc/sys or /sys
 #   link NAME                 MTU of an interface
+#   module NAME               whether a kernel module is loaded: one that the change brought goes, unless it is in use now
 #   unit NAME                 whether a systemd unit is enabled and active
 #   nft FAMILY TABLE          a whole nftables table
 #   chain COMMAND TABLE CHAIN PARENT   a chain of iptables and the jump to it
+# shellcheck disable=SC2086 # names that stand together in one touch are taken apart
 # Functions take: $1 directory of images, $2 number of the touch, $3 its kind, $4 the rest of it.
 
 capture() {
@@ -27,15 +29,18 @@ capture() {
       line=${line#* mtu }
       echo "${line%% *}" >"$1/$2"
       ;;
+    module) [ ! -d "/sys/module/$4" ] || echo loaded >"$1/$2" ;;
     unit) printf '%s %s\n' "$(systemctl is-enabled "$4" 2>/dev/null)" "$(systemctl is-active "$4")" >"$1/$2" ;;
+    # into a variable first: where the disk is full, a table must not look as if it were not there
     nft)
       set -- "$1" "$2" $4
-      nft list table "$3" "$4" >"$1/$2" 2>/dev/null || rm -f "$1/$2"
+      rules=$(nft list table "$3" "$4" 2>/dev/null) || return 0
+      printf '%s\n' "$rules" >"$1/$2"
       ;;
     chain)
       set -- "$1" "$2" $4
-      { "$3" -w 10 -t "$4" -S "$5" && "$3" -w 10 -t "$4" -S "$6" | grep -e " -j $5\$"; } >"$1/$2" 2>/dev/null
-      [ -s "$1/$2" ] || rm -f "$1/$2"
+      rules=$({ "$3" -w 10 -t "$4" -S "$5" && "$3" -w 10 -t "$4" -S "$6" | grep -e " -j $5\$"; } 2>/dev/null)
+      [ -z "$rules" ] || printf '%s\n' "$rules" >"$1/$2"
       ;;
     *) refuse "$3: no such kind of thing" ;;
   esac
@@ -44,7 +49,11 @@ capture() {
 # Is it the same in the images of $1 and of $5?
 same() {
   a=$1/$2 b=$5/$2
-  case $3 in value | link) [ -e "$a" ] && [ -e "$b" ] || return 0 ;; esac # it came or went with a module or a device
+  case $3 in
+    value | link) [ -e "$a" ] && [ -e "$b" ] || return 0 ;; # it came or went with a module or a device
+    # what uses it now has nothing to do with the change; a module that is built in counts no users
+    module) [ "$(cat "/sys/module/$4/refcnt" 2>/dev/null)" = 0 ] || return 0 ;;
+  esac
   if [ -L "$a" ] || [ -L "$b" ]; then
     [ -L "$a" ] && [ -L "$b" ] && [ "$(readlink "$a")" = "$(readlink "$b")" ]
     return
@@ -80,6 +89,7 @@ put_back() {
       ;;
     value) cat "$image" >"$4" ;;
     link) ip link set dev "$4" mtu "$(cat "$image")" ;;
+    module) modprobe -r "$4" ;;
     unit)
       read -r enabled active <"$image"
       case $enabled in enabled) systemctl -q enable "$4" ;; esac
@@ -107,10 +117,9 @@ put_back() {
 
 # Put back what differs, and only that: a file that nobody touched keeps its times, a link its flags.
 put_back_if() {
-  scratch=${1%/*}/scratch
+  scratch=$RUN/scratch # in memory: an undo must not need space on a disk
   mkdir -p "$scratch"
-  capture "$scratch" "$2" "$3" "$4"
-  same "$1" "$2" "$3" "$4" "$scratch" || put_back "$1" "$2" "$3" "$4"
+  { capture "$scratch" "$2" "$3" "$4" && same "$1" "$2" "$3" "$4" "$scratch"; } || put_back "$1" "$2" "$3" "$4"
   set -- $?
   rm -rf "$scratch"
   return "$1"
@@ -122,4 +131,55 @@ stop_new_unit() {
   case $enabled in enabled) ;; *) systemctl -q disable "$4" 2>/dev/null ;; esac
   systemctl -q reset-failed "$4" 2>/dev/null
   :
+}
+
+# Call function $1 for every touch of change $2 whose kind is in list $3 (empty: all), with images $4 (and $5).
+each() {
+  n=0 bad=0
+  while read -r kind rest <&3; do
+    n=$((n + 1))
+    case " ${3:-$kind} " in *" $kind "*) "$1" "$4" "$n" "$kind" "$rest" "${5:-}" || bad=1 ;; esac
+  done 3<"$2/touches"
+  return $bad
+}
+
+print_changed() { same "$@" || printf '%s %s\n' "$3" "$4"; }
+
+# Print the touches of change $1 that differ between images $2 and $3.
+changed() { each print_changed "$1" '' "$2" "$3"; }
+
+# Keep the present state of what change $1 touches as images $2.
+now() { rm -rf "$2" && mkdir "$2" && each capture "$1" '' "$2"; }
+
+# Print what is not as before change $1.
+differing() {
+  now "$1" "$RUN/found"
+  changed "$1" "$1/before" "$RUN/found"
+  rm -rf "$RUN/found"
+}
+
+# Put everything of change $1 back (soft files too, unless $2 is not empty); print what is still not as it was.
+restore() {
+  soft=soft
+  [ -z "${2:-}" ] || soft=
+  each stop_new_unit "$1" unit "$1/before"
+  while read -r mode owner d; do
+    [ -e "$d" ] || { mkdir -m "$mode" "$d" && chown "$owner" "$d"; }
+  done <"$1/modes"
+  each put_back_if "$1" "file $soft pve" "$1/before"
+  while read -r d; do rmdir "$d" 2>/dev/null; done <"$1/dirs"
+  ! grep -q '^unit ' "$1/touches" || systemctl daemon-reload
+  each put_back_if "$1" "unit nft chain value" "$1/before"
+  # a VLAN cannot be larger than its parent, and a bridge follows its ports: what failed or moved is set again
+  for _ in 1 2 3; do each put_back_if "$1" link "$1/before"; done
+  each put_back_if "$1" module "$1/before" # after the rules that use it
+  now "$1" "$RUN/check" || {
+    echo "what it is now cannot be read"
+    return 1
+  }
+  left=$(changed "$1" "$1/before" "$RUN/check")
+  [ -n "$soft" ] || left=$(printf '%s\n' "$left" | grep -v '^soft ')
+  rm -rf "$RUN/check"
+  printf '%s\n' "$left"
+  [ -z "$left" ]
 }

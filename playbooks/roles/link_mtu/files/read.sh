@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # read.sh LINK...
 # Prints what is there, one thing a line, fields separated by tabs:
 #   pending FILE                        changes to the network that wait to be applied

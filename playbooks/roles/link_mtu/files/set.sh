@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # set.sh NAME MTU [NAME MTU]...
 # Sets all, or none. A VLAN cannot be larger than its parent, so what fails is tried again after the others.
 set -u

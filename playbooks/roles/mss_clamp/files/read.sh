@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # read.sh SIGNATURE
 # Prints what is there: words and values, separated by a tab.
 #   tool    nft, iptables-legacy, iptables-nft   it is installed

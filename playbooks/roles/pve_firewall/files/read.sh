@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Prints what is there: words and values, separated by a tab; what may hold anything is in base64.
 #   node NAME            mounted yes|no       pvesh yes|no
 #   members BASE64       /etc/pve/.members    mode OCTAL          of the node's directory: 555 or 550 without quorum
@@ -10,7 +11,7 @@ directory=/etc/pve/nodes/$node
 code() { base64 -w 0; }
 printf 'node\t%s\n' "$node"
 [ -e /etc/pve/.version ] && mounted=yes || mounted=no
-printf 'mounted\t%s\n' $mounted
+printf 'mounted\t%s\n' "$mounted"
 printf 'members\t%s\n' "$(code </etc/pve/.members 2>/dev/null)"
 printf 'mode\t%s\n' "$(stat -c %a "$directory" 2>/dev/null)"
 [ ! -f "$directory/host.fw" ] || printf 'file\t%s\n' "$(code <"$directory/host.fw")"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # read.sh DROPIN NUMBER FILE... PATH...
 # Prints what is there, one thing a line, fields separated by tabs:
 #   file    FILE MODE:UID:GID|absent    text    FILE LINE        (the first NUMBER of the arguments after it)

@@ -1,9 +1,11 @@
+# shellcheck shell=sh
 # write.sh PATH VALUE [PATH VALUE]...
 # Writes all values, or none: when one is refused, or the kernel made something else of it, what was there is written
 # back. `sysctl -w` is not used: depending on its version it exits 0 after a refusal.
 set -uf
 n=0 # values written so far
-words() { echo $1; } # splits on purpose
+# shellcheck disable=SC2086 # splits on purpose
+words() { echo $1; }
 back() {
   while [ "$n" -gt 0 ]; do
     eval "printf '%s\n' \"\$old_$n\" >\"\$path_$n\""
@@ -12,6 +14,7 @@ back() {
   exit 1
 }
 while [ $# -gt 1 ]; do
+  # shellcheck disable=SC2034 # for eval
   old=$(cat "$1") || back
   n=$((n + 1))
   eval "path_$n=\$1 old_$n=\$old"
