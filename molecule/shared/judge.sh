@@ -1,0 +1,26 @@
+# $0 is the scenario. Compares the last five looks: before check mode (1), before the change (2), before check mode
+# again (3), before the change again (4), and after the undo (5).
+exec 2>&1
+cd "/var/tmp/hostaudit-molecule/$0"
+last=$(find . -name '*.state' | wc -l)
+bad=0
+compare() { # the same WORDS ONE OTHER KIND...
+  words=$1 one=$((last - 5 + $2)) other=$((last - 5 + $3))
+  shift 3
+  for kind; do
+    cmp -s "$one.$kind" "$other.$kind" || {
+      echo "$words:"
+      diff -U 0 "$one.$kind" "$other.$kind" | tail -n +4 | cut -c 1-200 | head -n 40
+      bad=1
+    }
+  done
+}
+compare 'check mode changed' 1 2 state kept
+compare 'check mode after the change changed' 3 4 state kept
+compare 'the undo did not bring back' 1 5 state
+! cmp -s "$((last - 3)).state" "$((last - 2)).state" || { echo 'the change changed nothing'; bad=1; }
+if grep -q /var/lib/hostaudit/guard "$((last - 2)).kept"; then
+  echo 'a confirmed change left its guard armed'
+  bad=1
+fi
+exit $bad
