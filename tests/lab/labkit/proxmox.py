@@ -1,49 +1,23 @@
-"""Makes a booted host of the lab a Proxmox VE node: packages, /etc/pve, pvesh and a pve-firewall that really works.
+"""Proxmox VE nodes of the lab, ``boot:SUITE+pve``, as tests use them.
 
-The two programs are stand-ins; ``proxmox_firewall.py`` and ``proxmox_pvesh.py`` say in what they are like upstream and
-in what not. /etc/pve is a plain directory, neither replicated nor bound to fixed rights. Versions
-are those of the release of Proxmox VE that is made of the host's Debian.
+Such a host has its own /etc/pve (``proxmox_fs.py``), shared by all nodes of the lab, pvesh, pve-firewall and
+proxmox-firewall. docs/lab-proxmox.md says line by line in what they are like upstream and in what not.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from labkit import hosts, inventory
-from labkit.firewall import INVALID, PVE, PVE6, counter
+from labkit.firewall import INVALID, counter
+from labkit.settings import LabError
 
 UPSTREAM = 10
 """Seconds between two rounds of pve-firewall."""
-PATIENCE = 15
-VERSIONS = {
-    "bullseye": {"pve-manager": "7.4-19", "pve-firewall": "4.3-5"},
-    "bookworm": {"pve-manager": "8.4.14", "pve-firewall": "5.1.2"},
-    "trixie": {"pve-manager": "9.1.2", "pve-firewall": "6.0.4"},
-}
-PROGRAMS = {
-    "/usr/sbin/pve-firewall": "proxmox_firewall.py",
-    "/usr/bin/pvesh": "proxmox_pvesh.py",
-    "/usr/lib/python3/dist-packages/proxmox_hostfw.py": "proxmox_hostfw.py",
-}
-UNIT = """\
-[Unit]
-Description=Proxmox VE firewall
-[Service]
-ExecStart=/usr/sbin/pve-firewall --period {}
-[Install]
-WantedBy=multi-user.target
-"""
-DIRECTORY = """\
-mkdir -p /etc/pve/firewall /etc/pve/nodes/$(hostname) /etc/pve/priv/lock /usr/share/pve-firewall
-echo '{"starttime": 1, "clinfo": 2, "vmlist": 1}' >/etc/pve/.version
-echo "{\\"nodename\\": \\"$(hostname)\\", \\"version\\": 4, \\"cluster\\": {\\"name\\": \\"lab\\", \\"version\\": 2, \\
-\\"nodes\\": 2, \\"quorate\\": 1}}" >/etc/pve/.members
-printf '[OPTIONS]\\n\\nenable: 1\\n' >/etc/pve/firewall/cluster.fw
-ln -sfn nodes/$(hostname) /etc/pve/local
-chmod 755 /usr/sbin/pve-firewall /usr/bin/pvesh
-systemctl daemon-reload
-systemctl -q enable pve-firewall
-"""
-STATE = "iptables-legacy-save -t filter; ip6tables-legacy-save -t filter"
+PATIENCE = 30
+DAEMONS = {"pve-firewall": "/usr/sbin/pve-firewall", "proxmox-firewall": "/usr/libexec/proxmox/proxmox-firewall"}
+STATE = "iptables-legacy-save -t filter; ip6tables-legacy-save -t filter; nft list table inet proxmox-firewall || :"
+STATE += "; nft list table bridge proxmox-firewall-guests || :"
 
 
 def host_fw(host: str) -> str:
@@ -52,14 +26,27 @@ def host_fw(host: str) -> str:
 
 
 def read(host: str) -> str | None:
-    """Return the node's host.fw; None where there is none."""
-    text = hosts.script(host, f"[ ! -e {host_fw(host)} ] || {{ cat {host_fw(host)}; echo .; }}")
-    return text.removesuffix(".\n") if text else None
+    """Return the node's host.fw byte for byte, CRs and all; None where there is none."""
+    text = hosts.script(host, f"[ ! -e {host_fw(host)} ] || {{ echo there; base64 {host_fw(host)}; }}")
+    return base64.b64decode(text.removeprefix("there")).decode() if text else None
+
+
+def write(host: str, text: str | None, path: str = "") -> None:
+    """Write a file below /etc/pve as an editor does, by rename; None removes it. Without a path: host.fw."""
+    path = path or host_fw(host)
+    if text is None:
+        hosts.script(host, f"rm -f {path}")
+        return
+    parent = PurePosixPath(path).parent
+    hosts.run(host, "sh", "-ec", f"mkdir -p {parent}; cat >{path}.tmp.1; mv -f {path}.tmp.1 {path}", input=text)
 
 
 def rules(host: str) -> list[str]:
-    """Return the rules of Proxmox VE, IPv4 and IPv6, without counters."""
-    return [line for line in hosts.script(host, STATE).splitlines() if "PVEFW" in line and line[0] != ":"]
+    """Return the rules of Proxmox VE, both families and both implementations, without counters."""
+    lines = [line.strip() for line in hosts.script(host, f"{{ {STATE}; }} 2>/dev/null").splitlines()]
+    legacy = [line for line in lines if "PVEFW" in line and line[0] != ":"]
+    begin = next((n for n, line in enumerate(lines) if line.startswith("table ")), len(lines))
+    return legacy + lines[begin:]
 
 
 def kept(host: str) -> list[str]:
@@ -69,41 +56,47 @@ def kept(host: str) -> list[str]:
     return found.split()
 
 
-class Node:
-    """A packet filter for ``outage.running``: pve-firewall makes it from host.fw."""
+def period(host: str, seconds: float) -> None:
+    """Restart the node's firewalls with another time between two rounds."""
+    for unit, program in DAEMONS.items():
+        lines = f"[Service]\nExecStart=\nExecStart={program} start --period {seconds}\n"
+        text = f"[ -e {program} ] || exit 0; mkdir -p /etc/systemd/system/{unit}.service.d; "
+        text += f"printf '{lines}' >/etc/systemd/system/{unit}.service.d/lab.conf; systemctl daemon-reload; "
+        hosts.script(host, text.replace("\n", "\\n") + f"systemctl restart {unit}")
 
-    def __init__(self, files: dict[str, str], period: int = 1) -> None:
+
+def guest(host: str, vmid: int, name: str, mac: str, *, firewall: bool = False) -> None:
+    """Write the configuration of a virtual machine of this node, with one network card on vmbr0."""
+    card = f"virtio={mac.upper()},bridge=vmbr0" + (",firewall=1" if firewall else "")
+    write(host, f"name: {name}\nnet0: {card}\n", f"/etc/pve/nodes/{host}/qemu-server/{vmid}.conf")
+
+
+class Node:
+    """A packet filter for ``outage.running``: pve-firewall or proxmox-firewall makes it from host.fw."""
+
+    def __init__(
+        self, files: dict[str, str], period: float = 1, guests: Mapping[str, tuple[int, str]] | None = None
+    ) -> None:
         """``files`` are the host.fw of nodes, without the option; a node that is not named has none.
 
-        ``period`` is in seconds, between two rounds of pve-firewall.
+        ``period`` is in seconds, between two rounds of the firewalls. ``guests``: node -> VMID and the host that is it.
         """
-        self.files = files
-        self.period = period
+        self.files, self.period, self.guests = files, period, guests or {}
 
     def install(self, host: str) -> None:
-        """Install packages, programs and /etc/pve; the firewall runs from here on and drops INVALID."""
-        suite = inventory.load()[host]["suite"]
-        here = Path(__file__).parent
-        given = {path: (here / name).read_text() for path, name in PROGRAMS.items()}
-        given |= {"/etc/systemd/system/pve-firewall.service": UNIT.format(self.period)}
-        given |= {"/usr/share/pve-firewall/v4": PVE, "/usr/share/pve-firewall/v6": PVE6}
-        hosts.script(host, "mkdir -p /usr/share/pve-firewall")
-        for path, text in given.items():
-            hosts.run(host, "tee", path, input=text)
-        for package, version in VERSIONS[suite].items():
-            entry = f"Package: {package}\nStatus: install ok installed\nMaintainer: lab\nArchitecture: all\n"
-            hosts.run(
-                host, "tee", "-a", "/var/lib/dpkg/status", input=f"{entry}Version: {version}\nDescription: lab\n\n"
-            )
-        hosts.script(host, DIRECTORY)
+        """Enable the firewall of the cluster; it drops INVALID from here on."""
+        if not inventory.load()[host].get("pve"):
+            raise LabError(f"{host} is no node of Proxmox VE; start it as boot:SUITE+pve")
+        if host in self.guests:
+            vmid, worker = self.guests[host]
+            guest(host, vmid, worker, hosts.script(worker, "cat /sys/class/net/ens18/address").strip())
+        write(host, "[OPTIONS]\n\nenable: 1\n", "/etc/pve/firewall/cluster.fw")
+        period(host, self.period)
         self.drop(host)
 
     def drop(self, host: str) -> None:
         """Put host.fw back as it was given, and wait for the rule."""
-        hosts.script(host, f"rm -f {host_fw(host)}")
-        if host in self.files:
-            hosts.run(host, "tee", host_fw(host), input=self.files[host])
-        hosts.script(host, "systemctl start pve-firewall")
+        write(host, self.files.get(host))
         self._wait(host, dropping=True)
 
     def allow(self, host: str) -> None:
@@ -112,16 +105,27 @@ class Node:
         self._wait(host, dropping=False)
 
     def dropped(self, host: str) -> int:
-        """Read the rule's counter."""
+        """Read the rule's counter; nftables mode has none."""
         return counter(hosts.run(host, "iptables-legacy-save", "-c", "-t", "filter"), INVALID)
 
     def _wait(self, host: str, *, dropping: bool) -> None:
-        missing = "it says: journalctl -u pve-firewall"
+        missing = "it says: journalctl -u pve-firewall -u proxmox-firewall"
+        mode = "nftables: 1" in (read(host) or "")
         hosts.wait(
-            lambda: rules(host).count(INVALID) == 2 * dropping,
+            lambda: drops(host) is dropping and ("table inet proxmox-firewall {" in rules(host)) is mode,
             PATIENCE,
-            f"{host}: pve-firewall does not follow; {missing}",
+            f"{host}: the firewall does not follow; {missing}",
         )
+
+
+def drops(host: str) -> bool | None:
+    """Does the node drop forwarded INVALID packets, in all its families? None where they differ, or nothing filters."""
+    found = rules(host)
+    if any(line.startswith("table inet proxmox-firewall") for line in found):
+        at = found.index("chain invalid-conntrack {")
+        return found[at + 1] == "drop"
+    number = found.count(INVALID)
+    return {0: False, 2: True}.get(number) if "-A FORWARD -j PVEFW-FORWARD" in found else None
 
 
 def frozen(host: str, *, thaw: bool = False) -> None:

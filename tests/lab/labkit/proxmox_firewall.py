@@ -1,127 +1,201 @@
 #!/usr/bin/python3
-"""Stand-in for pve-firewall, a program of a Proxmox VE node:  pve-firewall [--period SECONDS]
+"""Stand-in for pve-firewall, a program of a Proxmox VE node.
 
-As upstream (src/PVE/Firewall.pm, src/PVE/Service/pve_firewall.pm; facts checked against the real code): every 10 s
-host.fw becomes rules and kernel values; the INVALID rule of PVEFW-FORWARD, IPv4 and IPv6, is there unless
-``nf_conntrack_allow_invalid: 1``; a chain is written anew, and its counters with it, only when its rules change;
-which kernel values each round writes; that cluster.fw switches it off, and that stopping removes all rules.
-Not as upstream: the chains are those of a node without guests and a fixed rule for SSH, whatever [RULES] says; their
-signature is of this program; nf_conntrack_max, which is read-only in a network namespace, is left alone; there is
-no nftables mode; /etc/pve is a plain directory.
+    pve-firewall start [--period SECONDS]    the daemon, in the foreground; a round every 10 s unless told otherwise
+    pve-firewall status                      Status: enabled|disabled/running|stopped, exit status 0 in all cases
+    pve-firewall compile                     which chains a round would create, update or delete
+
+As upstream (pve-firewall src/PVE/Firewall.pm, src/PVE/Service/pve_firewall.pm): host.fw and cluster.fw become the
+chains of the filter table, IPv4 and IPv6, through iptables-legacy; a chain is written anew, and its counters with it,
+only when its signature changes; what each round writes below /proc/sys, and that a value that is set wrongly there is
+back in the next round; that the cluster's switch and nftables mode take all rules away, and stopping does, too.
+docs/lab-proxmox.md has the whole list, and what is not like upstream.
 """
 
-import base64
-import hashlib
+from __future__ import annotations
+
+import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from proxmox_hostfw import PVE, host_fw, load, parse
+import proxmox_ipset
+from proxmox_chains import chains, signature
+from proxmox_hostfw import PVE, cluster_options, host_fw, load, parse
 
-RULES = Path("/usr/share/pve-firewall")
-"""``v4`` and ``v6``: the chains as ``iptables-save`` shows them, with the INVALID rule."""
-HOOKS = {"FORWARD": "PVEFW-FORWARD", "INPUT": "PVEFW-INPUT"}
-INVALID = "-A PVEFW-FORWARD -m conntrack --ctstate INVALID -j DROP"
-SIGNATURE = re.compile(r'-A (\S+) -m comment --comment "PVESIG:\S+"')
-
-
-def chains(text: str) -> dict[str, list[str]]:
-    """Return chain -> rules of an ``iptables-save``; chains of others are left out."""
-    found: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if line.startswith(":PVEFW-"):
-            found[line[1:].split()[0]] = []
-        elif line.startswith("-A PVEFW-"):
-            found[line.split()[1]].append(line)
-    return found
+NFT = Path("/usr/libexec/proxmox/proxmox-firewall")
+FLAG = Path("/run/proxmox-nftables-firewall-force-disable")
+TOOLS = {"iptables": 4, "ip6tables": 6}
+HOOKS = ("INPUT", "OUTPUT", "FORWARD")
+OURS = re.compile(r"PVEFW-\S+|(?:tap|veth)\d+i\d+-(?:IN|OUT)|fwbr\d+(?:v\d+)?-(?:FW|IN|OUT|IPS)|GROUP-\S+-(?:IN|OUT)")
+PROC = Path("/proc/sys/net")
 
 
-def wanted(text: str, *, allow: bool) -> dict[str, list[str]]:
-    """Return the chains of this node."""
-    found = chains(text)
-    for rules in found.values():
-        if allow and INVALID in rules:
-            rules.remove(INVALID)
-        for number, rule in enumerate(rules):
-            if match := SIGNATURE.fullmatch(rule):
-                digest = base64.b64encode(hashlib.sha1("\n".join(rules[:number]).encode()).digest())  # noqa: S324 - as upstream
-                rules[number] = f'-A {match[1]} -m comment --comment "PVESIG:{digest.decode().rstrip("=")}"'
-    return found
+def config() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the options of cluster.fw and of host.fw; the daemon mutes the parser's warnings."""
+    return cluster_options(load(PVE / "firewall" / "cluster.fw")), parse(load(host_fw())).options
+
+
+def filtering(cluster: dict[str, str], host: dict[str, str]) -> bool:
+    """Is it this program that filters? The flag file tells the other one."""
+    enabled = cluster.get("enable", "0") != "0"
+    nftables = host.get("nftables") == "1" and os.access(NFT, os.X_OK)
+    if enabled and nftables:
+        FLAG.unlink(missing_ok=True)
+    elif not FLAG.exists():
+        FLAG.touch()
+    return enabled and not nftables
 
 
 def run(*command: str, text: str = "") -> str:
     return subprocess.run(command, check=True, input=text, capture_output=True, text=True).stdout
 
 
-def write_rules(tool: str, want: dict[str, list[str]]) -> None:
-    """Write the chains that differ, and hook them in once."""
-    have = chains(run(f"{tool}-save", "-t", "filter"))
-    changed = {name: rules for name, rules in want.items() if have.get(name) != rules}
-    if changed:
-        lines = [
-            "*filter",
-            *(f":{name} - [0:0]" for name in changed),
-            *(r for rules in changed.values() for r in rules),
-        ]
-        run(f"{tool}-restore", "--noflush", "-w", "10", text="\n".join([*lines, "COMMIT", ""]))
-    for parent, chain in HOOKS.items():
-        if subprocess.run([tool, "-w", "10", "-C", parent, "-j", chain], check=False, capture_output=True).returncode:
-            run(tool, "-w", "10", "-A", parent, "-j", chain)
+def localnet() -> str:
+    """Return the network of the node's own address, which is taken for the cluster's."""
+    for link in json.loads(run("ip", "-j", "-4", "addr", "show", "scope", "global")):
+        for one in link["addr_info"]:
+            return str(proxmox_ipset.ipaddress.ip_interface(f"{one['local']}/{one['prefixlen']}").network)
+    return "127.0.0.0/8"
 
 
-def remove_rules(tool: str) -> None:
-    """Take out the hooks and every chain of ours."""
-    have = chains(run(f"{tool}-save", "-t", "filter"))
-    lines = [f"-D {parent} -j {chain}" for parent, chain in HOOKS.items() if chain in have]
-    lines = ["*filter", *lines, *(f"-F {c}" for c in have), *(f"-X {c}" for c in have), "COMMIT", ""]
-    run(f"{tool}-restore", "--noflush", "-w", "10", text="\n".join(lines))
+def active(tool: str) -> tuple[dict[str, str], set[str]]:
+    """Return chain -> signature of what is in the kernel, and the hooks that lead there."""
+    found, hooks, table = {}, set(), ""
+    for line in run(f"{tool}-save").splitlines():
+        if line.startswith("*"):
+            table = line
+        elif table == "*filter" and line.startswith(":") and OURS.fullmatch(line[1:].split()[0]):
+            found[line[1:].split()[0]] = "unknown"
+        elif signed := re.match(r'-A (\S+) .*--comment "PVESIG:(\S+)"', line):
+            found[signed[1]] = signed[2]
+        elif hook := re.fullmatch(r"-A (INPUT|OUTPUT|FORWARD) -j PVEFW-\1", line):
+            hooks.add(hook[1])
+    return found, hooks
 
 
-def kernel_values(options: dict[str, str]) -> dict[str, str]:
-    """Return what each round writes. Upstream misspells the syn_recv option: set, it writes nothing."""
-    values = dict.fromkeys(("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"), "1")
-    values["ipv4/tcp_syncookies"] = "1"
-    name = "nf_conntrack_tcp_timeout_established"
-    values[f"netfilter/{name}"] = options.get(name, "432000")
-    if "nf_conntrack_tcp_timeout_syn_recv" not in options:
-        values["netfilter/nf_conntrack_tcp_timeout_syn_recv"] = "60"
-    return values
+def wanted(family: int, cluster: dict[str, str], host: dict[str, str]) -> dict[str, list[str]]:
+    return chains(family, host, cluster, localnet())
+
+
+def actions(want: dict[str, list[str]], have: dict[str, str]) -> dict[str, str]:
+    """Return chain -> create, update, exists or delete."""
+    signed = {name: signature(name, rules) for name, rules in want.items()}
+    todo = {n: "exists" if have.get(n) == s else "update" if n in have else "create" for n, s in signed.items()}
+    return dict(sorted(todo.items())) | dict.fromkeys(sorted(set(have) - set(want)), "delete")
+
+
+def commands(tool: str, want: dict[str, list[str]]) -> str:
+    """Return the input of iptables-restore that makes the kernel's chains these; only a frame where they are so."""
+    have, hooks = active(tool)
+    todo = actions(want, have)
+    lines = [f":{name} - [0:0]" for name, action in todo.items() if action == "create"]
+    lines += [f"-A {hook} -j PVEFW-{hook}" for hook in HOOKS if hook not in hooks]
+    for name, action in todo.items():
+        if action in ("create", "update"):
+            lines += [f"-F {name}", *(f"-A {name} {rule}" for rule in want[name])]
+            lines.append(f'-A {name} -m comment --comment "PVESIG:{signature(name, want[name])}"')
+    gone = [name for name, action in todo.items() if action == "delete"]
+    return "\n".join(["*filter", *lines, *(f"-F {n}" for n in gone), *(f"-X {n}" for n in gone), "COMMIT", ""])
+
+
+def remove(tool: str) -> None:
+    have, hooks = active(tool)
+    lines = [f"-D {hook} -j PVEFW-{hook}" for hook in sorted(hooks)]
+    text = "\n".join(["*filter", *lines, *(f"-F {n}" for n in have), *(f"-X {n}" for n in have), "COMMIT", ""])
+    run(f"{tool}-restore", "-T", "filter", "-n", text=text)
+
+
+def remove_all() -> None:
+    for tool, family in TOOLS.items():
+        remove(tool)
+        proxmox_ipset.destroy(f"PVEFW-0-management-v{family}")
+
+
+def write(name: str, value: str) -> None:
+    """Write a kernel value; one that is not there or not ours to set is passed over, as upstream does."""
+    with suppress(OSError):
+        (PROC / name).write_text(value)
+
+
+def kernel_values(host: dict[str, str]) -> None:
+    """Write what each round writes after the rules. Upstream misspells the syn_recv option: set, it writes nothing."""
+    most = int(host.get("nf_conntrack_max", "0"))
+    most = -(-most // 8192) * 8192 if most > 262144 else 262144
+    with suppress(OSError):
+        if int((PROC / "nf_conntrack_max").read_text()) != most:
+            with suppress(OSError):
+                Path("/sys/module/nf_conntrack/parameters/hashsize").write_text(str(most // 4))
+            write("nf_conntrack_max", str(most))
+    established = "nf_conntrack_tcp_timeout_established"
+    write(f"netfilter/{established}", host.get(established, "432000"))
+    if "nf_conntrack_tcp_timeout_syn_recv" not in host:
+        write("netfilter/nf_conntrack_tcp_timeout_syn_recv", "60")
 
 
 def one_round() -> None:
-    options, _, _ = parse(load(host_fw()))  # the daemon mutes the parser's warnings
-    tools = {"iptables-legacy": "v4", "ip6tables-legacy": "v6"}
-    if not re.search(r"^enable:\s*1\s*$", load(PVE / "firewall" / "cluster.fw"), re.MULTILINE):
-        for tool in tools:
-            remove_rules(tool)
+    cluster, host = config()
+    if not filtering(cluster, host):
+        remove_all()
         return
-    for name, value in kernel_values(options).items():
-        Path("/proc/sys/net", name).write_text(value)
-    allow = options.get("nf_conntrack_allow_invalid") == "1"
-    for tool, family in tools.items():
-        write_rules(tool, wanted((RULES / family).read_text(), allow=allow))
+    for name in ("bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables", "ipv4/tcp_syncookies"):
+        write(name, "1")
+    for tool, family in TOOLS.items():
+        proxmox_ipset.make(f"PVEFW-0-management-v{family}", [localnet()] if family == 4 else [], family)
+        want = wanted(family, cluster, host)
+        run(f"{tool}-restore", "-T", "filter", "-n", text=commands(tool, want))
+        if left := [name for name, action in actions(want, active(tool)[0]).items() if action != "exists"]:
+            raise RuntimeError(f"unable to update chain '{left[0]}'")
+    kernel_values(host)
 
 
-def pve_firewall(arguments: list[str]) -> NoReturn:
-    period = float(arguments[1]) if arguments[:1] == ["--period"] else 10.0
-
+def start(period: float) -> NoReturn:
     def stop(*_: object) -> NoReturn:
-        for tool in ("iptables-legacy", "ip6tables-legacy"):
-            remove_rules(tool)
+        remove_all()
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, stop)
     while True:
         try:
             one_round()
-        except (OSError, subprocess.CalledProcessError) as e:
-            print(f"status update error: {e} {getattr(e, 'stderr', '')}", file=sys.stderr, flush=True)
+        except (OSError, RuntimeError, subprocess.CalledProcessError) as e:
+            said = getattr(e, "stderr", "") or ""
+            print(f"status update error: {e} {said}".strip(), file=sys.stderr, flush=True)
         time.sleep(period)
 
 
+def report(verb: str) -> None:
+    cluster, host = config()
+    print("".join(f"{w}\n" for w in parse(load(host_fw())).warnings), end="", file=sys.stderr)
+    todo = {tool: actions(wanted(family, cluster, host), active(tool)[0]) for tool, family in TOOLS.items()}
+    changes = any(action != "exists" for found in todo.values() for action in found.values())
+    enabled = cluster.get("enable", "0") != "0"
+    if verb == "compile":
+        for tool, family in TOOLS.items():
+            print(f"\n{tool} cmdlist:")
+            for name, action in todo[tool].items():
+                rules = wanted(family, cluster, host).get(name, [])
+                print(f"{action} {name} ({signature(name, rules)})", *(f"\t-A {name} {r}" for r in rules), sep="\n")
+        print("detected changes" if changes else "no changes")
+        print("" if enabled else "firewall disabled\n", end="")
+        return
+    alive = subprocess.run(["systemctl", "-q", "is-active", "pve-firewall"], check=False).returncode == 0
+    pending = " (pending changes)" if alive and changes else ""
+    print(f"Status: {'enabled' if enabled else 'disabled'}/{'running' if alive else 'stopped'}{pending}")
+
+
 if __name__ == "__main__":
-    pve_firewall(sys.argv[1:])
+    words = sys.argv[1:]
+    if words[:1] == ["start"]:
+        start(float(words[2]) if words[1:2] == ["--period"] else 10.0)
+    elif words in (["status"], ["compile"]):
+        report(words[0])
+    else:
+        print("ERROR: unknown command", file=sys.stderr)
+        sys.exit(255)
