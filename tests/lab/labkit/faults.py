@@ -1,6 +1,6 @@
-"""Kills controllers, cuts and reboots hosts in the middle of a change, and says afterwards what each host is.
+"""Hosts with a journal and a plan, and commands of hostaudit that are watched, and killed, through their journal.
 
-The controller is not prepared for it: a second process reads the journal, and strikes when an entry appears in it.
+What fails at a point that is named exactly is in ``strikes.py``.
 """
 
 import os
@@ -154,32 +154,3 @@ def kill(process: subprocess.Popen[str], *, everything: bool) -> str:
         return process.communicate()[1]
     except ValueError:  # it was read to its end already
         return ""
-
-
-def killed_at(fleet: Fleet, entry: int, delay: float, *, everything: bool = False, undo: str = "") -> bool:
-    """Start an apply and kill it ``delay`` seconds after the journal's n-th new entry; tell whether it was alive."""
-    before = len(fleet.entries())
-    process = fleet.start(undo=undo)
-    when(fleet, process, lambda entries: len(entries) >= before + entry)
-    time.sleep(delay)
-    alive = process.poll() is None
-    said = kill(process, everything=everything)
-    assert alive or process.returncode == 0, said
-    return alive
-
-
-def judged(fleet: Fleet, change: str) -> list[str]:
-    """Return what is wrong after a resume: hosts that are neither whole, or of which the journal says otherwise."""
-    said = fleet.states(change) if change else {}
-    if change.endswith("-undo"):  # that is confirmed where the host is as before the change
-        other = {"confirmed": "as before", "as before": "confirmed", "not touched": "confirmed", "": "confirmed"}
-        said = {name: other[said.get(name, "")] for name in fleet.names}
-    wrong = []
-    for name in fleet.names:
-        found = truth(name)
-        recorded = {"not touched": "as before", "": "as before"}.get(said.get(name, ""), said.get(name, ""))
-        if found.whole == "half":
-            wrong.append(f"{name} is half changed: {found}")
-        elif found.whole != recorded:
-            wrong.append(f"{name} is {found.whole}, and the journal says {said.get(name)}")
-    return wrong

@@ -2,6 +2,7 @@
 
 ns     namespaces, an overlay and sshd; no init system. Twenty start in about 2 s.
 boot   the same tree booted by systemd under systemd-nspawn, about 1 s each: units, timers, reboots.
+vm     a machine of its own under QEMU, about 20 s: Debian's kernel, modules, settings of the whole machine, its clock.
 """
 
 import os
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labkit import inventory
+from labkit import inventory, proxmox_mount, vm, vm_image
 from labkit.settings import BRIDGE, CACHE, LAB, NET, SCRIPTS, LabError, need, sh
 from labkit.trees import keys, tree
 
@@ -53,15 +54,22 @@ def setup() -> None:
 
 def start(name: str, spec: Spec) -> None:
     """Start one host and add it to the inventory; ``ready`` waits for it."""
-    kind, _, suite = spec.what.partition(":")
-    if kind not in ("ns", "boot") or not suite or (kind, suite) == ("boot", "host"):
-        raise LabError(f"{name}: no such kind of host: {spec.what}; there are ns:SUITE, ns:host and boot:SUITE")
+    kind, _, rest = spec.what.partition(":")
+    suite, _, flag = rest.partition("+")
+    if flag not in ("", "pve") or (flag and kind != "boot"):
+        raise LabError(f"{name}: no such flag: {spec.what}; there is boot:SUITE+pve")
+    if kind not in ("ns", "boot", "vm") or not suite or (kind != "ns" and suite == "host"):
+        raise LabError(
+            f"{name}: no such kind of host: {spec.what}; there are ns:SUITE, ns:host, boot:SUITE and vm:SUITE"
+        )
     if not 0 < len(name) <= 12:
         raise LabError(f"{name!r} does not fit into the name of a network interface: 1 to 12 characters")
-    lower = tree(suite)
+    tree(suite)  # is there such a suite?
+    lower = vm_image.image(suite) if kind == "vm" else tree(suite)
     if not lower.exists():
-        raise LabError(f"no Debian {suite} tree yet; make it with: lab.py build {suite}")
-    need("ip", "nsenter", "unshare", *(["systemd-nspawn"] if kind == "boot" else ["sshd"] if suite == "host" else []))
+        raise LabError(f"{name}: not built yet; make it with: lab.py build {'vm-' if kind == 'vm' else ''}{suite}")
+    programs = {"boot": ["systemd-nspawn"], "vm": ["qemu-system-x86_64", "qemu-img"]}
+    need("ip", "nsenter", "unshare", *programs.get(kind, ["sshd"] if suite == "host" else []))
     with inventory.locked():
         hosts = inventory.load()
         if name in hosts:
@@ -75,7 +83,12 @@ def start(name: str, spec: Spec) -> None:
             command = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "--kill-child=SIGKILL"]
             command += ["--propagation", "private", "sh", str(SCRIPTS / "ns.sh")]
         command += [str(home), str(lower), name, address, str(os.getpid())]
+        if kind == "vm":
+            command = vm.command(name, lower, address)
         environment = dict(os.environ, DISK=spec.disk, BANNER=spec.banner)
+        if flag == "pve":
+            proxmox_mount.start(name, address)
+            environment |= proxmox_mount.environment(name, suite)
         with (home / "log").open("w") as log:
             child = subprocess.Popen(
                 command,
@@ -90,6 +103,7 @@ def start(name: str, spec: Spec) -> None:
             "address": address,
             "kind": kind,
             "suite": suite,
+            "pve": flag == "pve",
             "pid": child.pid,
             "groups": list(spec.groups),
             "variables": dict(spec.variables),
@@ -111,9 +125,13 @@ def log(name: str) -> str:
     return (LAB / name / "log").read_text(errors="replace")[-3000:]
 
 
-def ready(name: str, limit: float = 60) -> None:
-    """Wait until the host's sshd answers; LabError with the host's log if it dies or takes too long."""
+def ready(name: str, limit: float = 0) -> None:
+    """Wait until the host's sshd answers; LabError with the host's log if it dies or takes too long.
+
+    ``limit`` is in seconds; 0: 60, or what a virtual machine may take.
+    """
     host = inventory.load()[name]
+    limit = limit or (vm.BOOT_LIMIT if host["kind"] == "vm" else 60)
 
     def banner() -> bool:
         try:
@@ -133,9 +151,10 @@ def descendants(pid: int) -> list[int]:
     """Return the process and all below it, parents first."""
     found = [pid]
     for p in found:
-        for children in Path("/proc").glob(f"{p}/task/*/children"):
-            with suppress(OSError):
-                found += [int(c) for c in children.read_text().split()]
+        with suppress(OSError):  # a process may end while it is looked at
+            for children in Path(f"/proc/{p}/task").glob("*/children"):
+                with suppress(OSError):
+                    found += [int(c) for c in children.read_text().split()]
     return found
 
 
@@ -153,15 +172,19 @@ def inside(name: str, *command: object, forking: bool = True) -> list[str]:
     """Return the command line that runs ``command`` inside the host, past its sshd.
 
     With ``forking=False`` the process is in the host's other namespaces but not in that of its processes: nsenter
-    need not fork for it then, and killing nsenter kills it.
+    need not fork for it then, and killing nsenter kills it. A virtual machine is entered by a serial port: the command
+    has no terminal, and what it prints comes when it has ended.
     """
+    if inventory.load()[name]["kind"] == "vm":
+        return vm.inside(name, *command)
     spaces = ["--mount", "--net", "--uts", *(["--pid"] if forking else [])]
     return ["nsenter", f"--target={leader(name)}", *spaces, *(str(c) for c in command)]
 
 
 def run(name: str, *command: object, **options: str) -> str:
     """Run a command inside the host and return what it printed; LabError when it fails."""
-    return sh(*inside(name, *command), **options).stdout
+    given = {} if "input" in options else {"stdin": subprocess.DEVNULL}  # never the terminal of whoever runs the tests
+    return sh(*inside(name, *command), **options, **given).stdout
 
 
 def script(name: str, text: str) -> str:
@@ -200,6 +223,7 @@ def stop(*names: str) -> None:
             # the kernel takes namespaces apart later, on a busy machine by 20 s: remove the link by name
             subprocess.run(["ip", "link", "del", f"lx-{name}"], check=False, capture_output=True)
             shutil.rmtree(LAB / name, ignore_errors=True)
+            proxmox_mount.stop(name)
             group = f"{os.environ['LAB_ID']}-{name}"
             wait(lambda group=group: sweep(group), 20, f"{name}: its processes do not end")  # type: ignore[misc]
         inventory.save(hosts)

@@ -17,8 +17,11 @@ BRIDGE = "lx-br0"
 
 NEEDS = {
     "ip": "iproute2",
+    "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "systemd-nspawn": "systemd-container",

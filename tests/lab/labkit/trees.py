@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from labkit.settings import CACHE, SCRIPTS, LabError, need, sh
@@ -38,30 +39,40 @@ def mirror() -> str:
     return found[0].rstrip("/")
 
 
-def build(suite: str) -> Path:
-    """Build the tree unless it is there: about 20 s and 200 MB each. Safe to call from several processes."""
-    dest = tree(suite)
+def debootstrap(suite: str, root: Path, packages: str, *more: str) -> None:
+    """Make a Debian root, changed by ``prepare.sh`` alone; ``more`` are options of mmdebstrap."""
+    paths = [f"--dpkgopt=path-exclude=/usr/share/{p}/*" for p in ("doc", "man", "locale")]
+    options = ["--quiet", "--mode=root", "--variant=minbase", f"--include={packages}"]
+    # a mirror that is a frozen copy has Release files past their date
+    options += ['--aptopt=Acquire::Check-Valid-Until "false"', *paths, *more]
+    sh("mmdebstrap", *options, suite, root, mirror())
+    sh("sh", SCRIPTS / "prepare.sh", root)
+
+
+def built(dest: Path, what: str, make: Callable[[Path], None]) -> Path:
+    """Return ``dest``, made by ``make`` in one rename unless it is there. Safe to call from several processes."""
     if dest.exists():
         return dest
-    need("mmdebstrap")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f".{suite}.lock").open("w") as lock:
+    name = dest.name.rpartition("-")[0]
+    with (CACHE / f".{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if dest.exists():
             return dest
-        work = CACHE / f".{suite}.tmp"
+        work = CACHE / f".{name}.tmp"
         shutil.rmtree(work, ignore_errors=True)
         began = time.monotonic()
-        print(f"lab: building a Debian {suite} tree, once", file=sys.stderr)
-        paths = [f"--dpkgopt=path-exclude=/usr/share/{p}/*" for p in ("doc", "man", "locale")]
-        options = ["--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"]
-        # a mirror that is a frozen copy has Release files past their date
-        options += ['--aptopt=Acquire::Check-Valid-Until "false"', *paths]
-        sh("mmdebstrap", *options, suite, work, mirror())
-        sh("sh", SCRIPTS / "prepare.sh", work)
+        print(f"lab: building {what}, once", file=sys.stderr)
+        make(work)
         work.rename(dest)
         print(f"lab: built {dest} in {time.monotonic() - began:.0f} s", file=sys.stderr)
     return dest
+
+
+def build(suite: str) -> Path:
+    """Build the tree unless it is there: about 20 s and 200 MB each. Safe to call from several processes."""
+    need("mmdebstrap")
+    return built(tree(suite), f"a Debian {suite} tree", lambda work: debootstrap(suite, work, PACKAGES))
 
 
 def keys() -> None:

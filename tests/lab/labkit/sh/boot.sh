@@ -25,8 +25,9 @@ printf '%s\n' '[Unit]' 'DefaultDependencies=no' 'Before=systemd-sysctl.service' 
   'ExecStart=/usr/local/sbin/lab-init' 'RemainAfterExit=yes' >etc/systemd/system/lab-init.service
 mkdir -p etc/systemd/system/sysinit.target.wants
 ln -sf ../lab-init.service etc/systemd/system/sysinit.target.wants/
+[ -z "${PVE:-}" ] && set -- || . "$SCRIPTS/pve.sh"
 cd /
 # without this variable /proc/sys/net is read-only and systemd-sysctl is skipped in silence
 SYSTEMD_NSPAWN_API_VFS_WRITABLE=network exec systemd-nspawn --quiet --register=no --keep-unit \
   --directory="$D/root" --machine="$NAME" --network-namespace-path=/proc/self/ns/net \
-  --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --console=read-only --boot
+  --capability=CAP_NET_ADMIN --resolv-conf=off --timezone=off --link-journal=no --console=read-only "$@" --boot
