@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INVENTORY ?= inventory.example.ini
 LAB := $(BIN)/python tests/lab/lab.py
 
-.PHONY: run check test test-unit test-lab soak lab lab-packages agent docs bench clean help
+.PHONY: run check test test-unit test-lab molecule molecule-vm molecule-broken soak lab lab-packages collection agent docs bench clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -38,7 +38,20 @@ test-unit: $(VENV)/.dev lab-packages
 test-lab: $(VENV)/.dev lab-packages
 	tools/lab test
 
-soak: $(VENV)/.dev lab-packages ## kill controllers in the middle of changes for LAB_SOAK seconds (600)
+$(VENV)/.roles: pyproject.toml tools/install
+	tools/install $(VENV) dev roles
+	@touch $@ $(VENV)/.dev
+
+molecule: $(VENV)/.roles lab-packages ## each role through check mode, change, repetition and undo, on Debian 11, 12 and 13
+	$(BIN)/python tools/molecule.py
+
+molecule-vm: $(VENV)/.roles lab-packages ## what only virtual machines show: whole-machine settings, reboots, clocks, devices
+	tools/vm
+
+molecule-broken: $(VENV)/.roles lab-packages ## roles that are broken on purpose: the scenarios must fail
+	$(BIN)/python tools/molecule_broken.py
+
+soak: $(VENV)/.dev lab-packages ## faults at every point of changes, for LAB_SOAK seconds (600); LAB_SEED repeats them
 	tools/lab soak
 
 lab-packages:
@@ -46,6 +59,9 @@ lab-packages:
 
 lab: $(VENV)/.dev lab-packages ## the outage in a lab of real hosts, and a shell in it
 	tools/lab shell
+
+collection: $(VENV)/.dev lab-packages ## ansible-test sanity, and all roles with the oldest and the newest ansible-core
+	tools/collection all
 
 agent: $(BIN)/hostaudit ## hostaudit-agent.pyz, to run by hand: python3 hostaudit-agent.pyz
 	$(BIN)/python -m hostaudit.bundle hostaudit-agent.pyz

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from hostaudit.catalogue import explained
 from hostaudit.checks import HEADINGS, Check, all_checks
 from hostaudit.checks._page import page, readme_table, sections
 from hostaudit.model import Severity
@@ -115,7 +116,7 @@ def test_its_page_is_up_to_date(check: Check) -> None:
 
 
 def test_no_page_is_left_over() -> None:
-    assert {f.stem for f in (TOP / "docs/checks").glob("*.md")} == set(CHECKS), "run `make docs`"
+    assert {f.stem for f in (TOP / "docs/checks").glob("*.md")} == {*CHECKS, *explained()}, "run `make docs`"
 
 
 def test_the_readme_has_the_table_of_checks() -> None:
@@ -128,7 +129,7 @@ def test_the_example_policy_holds_every_threshold_with_its_default() -> None:
     known = {check.id: check.thresholds for check in CHECKS.values()}
     policy = parse(tomllib.loads(EXAMPLE.read_text(encoding="utf-8")), known)
     assert policy.thresholds == {name: dict(values) for name, values in known.items() if values}
-    assert policy.off == {}
+    assert (policy.off, policy.profile, policy.waivers) == ({}, "default", ())
 
 
 def test_the_example_policy_explains_every_threshold() -> None:
@@ -137,6 +138,17 @@ def test_the_example_policy_explains_every_threshold() -> None:
         line
         for before, line in itertools.pairwise(lines)
         if "=" in line and not line.startswith("#") and not before.startswith("#")
+    ]
+    assert bare == []
+
+
+def test_the_example_policy_gives_the_source_of_every_threshold() -> None:
+    """``# Source:`` stands right above it: an alert rule somebody published, or an own choice and its reason."""
+    lines = EXAMPLE.read_text(encoding="utf-8").partition("\n[checks.")[2].splitlines()
+    bare = [
+        line
+        for before, line in itertools.pairwise(lines)
+        if "=" in line and not line.startswith("#") and not before.startswith("# Source: ")
     ]
     assert bare == []
 

@@ -328,6 +328,8 @@ class Proxmox:
     options_file: str = ""
     ignored: list[str] = field(default_factory=list)
     """Lines of host.fw that the live implementation does not take, as ``FILE:LINE: text``."""
+    comments: list[str] = field(default_factory=list)
+    """Lines of host.fw that are comments, as ``FILE:LINE: text``: pvesh deletes them when it saves."""
     misread: list[FirewallLine] = field(default_factory=list)
     """Lines of cluster.fw, host.fw and the local guests' files that not both implementations take as they stand."""
     misplaced: list[str] = field(default_factory=list)

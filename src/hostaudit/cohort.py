@@ -30,3 +30,15 @@ def norm(values: Mapping[str, T]) -> T | None:
         return None
     value, number = Counter(values.values()).most_common(1)[0]
     return value if number * 2 > len(values) else None
+
+
+def odd(values: Mapping[str, T], share: float) -> tuple[T, list[str]] | None:
+    """Return the norm and the few hosts that differ: one, or ``share`` (0 to 1) of the hosts. ``None``: there are none.
+
+    More than a few are no outliers: such hosts are another kind, and the cohort is not one.
+    """
+    usual = norm(values)
+    if usual is None:
+        return None
+    others = [name for name, value in values.items() if value != usual]
+    return (usual, others) if 0 < len(others) <= max(1, int(len(values) * share)) else None

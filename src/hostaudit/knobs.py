@@ -179,8 +179,7 @@ def _host_fw(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves
     yield Moves(
         facts=tuple(f"platform.proxmox.{name}" for name in _PROXMOX),
         owner=owners.firewall(snapshot.platform),
-        refused=_pve_why_not(proxmox, variables)
-        or _pve_too_old(proxmox, variables["pve_firewall_options"]),
+        refused=_pve_why_not(proxmox, variables) or _pve_too_old(proxmox, variables["pve_firewall_options"]),
     )
     for option, value in variables["pve_firewall_options"].items():
         running, paths = _runs(option, snapshot)

@@ -38,7 +38,8 @@ SETTLE = {"link_mtu": 5}
 """Seconds that a role's change needs until it holds: a carrier that flaps."""
 
 _COSTS = {
-    "pve_firewall": "Saving through pvesh writes host.fw anew, without its comments; the undo puts the file back to the byte.",
+    "pve_firewall": "Saving through pvesh writes host.fw anew, without its comments; "
+    "the undo puts the file back to the byte.",
 }
 _KERNELS = frozenset({"conntrack-table-full", "conntrack-hash-undersized"})
 """Checks of limits that belong to the whole kernel, and are read-only in a container."""

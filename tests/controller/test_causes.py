@@ -119,6 +119,7 @@ def test_hosts_with_one_cause_share_its_symptoms_block():
     shown = text(run_of(*found))
     assert shown.count("conntrack-table-full  ") == 1
     assert "conntrack-timeout-long  h1, h2" in shown
+    assert "Belongs to it: These fill the table" in shown
 
 
 def test_json_names_them_and_keeps_every_finding():

@@ -74,7 +74,7 @@ def test_a_disk_of_its_own_can_be_full() -> None:
 @pytest.mark.parametrize(
     ("name", "what", "message"),
     [
-        ("x", "vm:bookworm", "no such kind of host"),
+        ("x", "kvm:bookworm", "no such kind of host"),
         ("x", "boot:host", "no such kind of host"),
         ("x", "ns:sid", "no such suite"),
         ("a-name-too-long", "ns:bookworm", "1 to 12 characters"),

@@ -83,6 +83,8 @@ def _judge(root: Root, found: Proxmox, cluster: str, host: str, around: Around) 
     parsed = live(host)
     found.options = parsed.options
     found.ignored = [f"{found.options_file}:{number}: {line}" for number, line in parsed.ignored]
+    lines = enumerate(host.splitlines(), 1)
+    found.comments = [f"{found.options_file}:{n}: {line}" for n, line in lines if line.lstrip(" \t").startswith("#")]
     found.misread = fwfile.compare(CLUSTER_FILE, cluster, CLUSTER)
     found.misread += fwfile.compare(found.options_file, host, HOST)
     misplaced = ("/etc/pve/firewall/host.fw", f"/etc/pve/firewall/{found.node}.fw")

@@ -41,6 +41,8 @@ def render(run: Run, out: TextIO, style: Style) -> None:
         said: dict[tuple[str, str], str] = {}
         for group, symptoms in related([f for f in shown if f.status is Status.FAIL], run.causes):
             _failure(console, group, style, said)
+            if symptoms:
+                _together(console, group, run.causes)
             for below in grouped(symptoms):
                 _failure(console, below, style, said, INDENT)
         _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
@@ -76,6 +78,16 @@ def related(failed: list[Finding], causes: Iterable[Cause]) -> list[tuple[list[F
         if top is not one:
             below.setdefault(_causes.key(top), []).append(one)
     return [(group, [s for one in group for s in below.get(_causes.key(one), ())]) for group in grouped(tops.values())]
+
+
+def _together(console: Console, group: list[Finding], causes: Iterable[Cause]) -> None:
+    """Print how the symptoms that follow belong to the cause above."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    keys = {_causes.key(one) for one in group}
+    why = next(cause.why for cause in causes if _causes.key(cause.finding) in keys)
+    console.print(Padding(Text(f"Belongs to it: {why}", style="dim"), (0, 0, 0, INDENT + 1)))
 
 
 def where(findings: Iterable[Finding]) -> list[str]:
