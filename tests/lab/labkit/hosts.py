@@ -151,10 +151,13 @@ def descendants(pid: int) -> list[int]:
     """Return the process and all below it, parents first."""
     found = [pid]
     for p in found:
-        with suppress(OSError):  # a process may end while it is looked at
-            for children in Path(f"/proc/{p}/task").glob("*/children"):
-                with suppress(OSError):
-                    found += [int(c) for c in children.read_text().split()]
+        try:  # a process, or a thread of it, may end while it is looked at
+            tasks = os.listdir(f"/proc/{p}/task")
+        except OSError:
+            continue
+        for task in tasks:
+            with suppress(OSError):
+                found += [int(c) for c in Path(f"/proc/{p}/task/{task}/children").read_text().split()]
     return found
 
 

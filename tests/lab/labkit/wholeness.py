@@ -65,6 +65,7 @@ class Record:
     hosts: tuple[str, ...] = ()
     ended: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
     locked: bool = False
 
     def says(self, name: str, started: str) -> str:
@@ -91,9 +92,11 @@ def record(journal: Path, since: int = 0) -> Record:
         return Record(locked=locked)
     about = json.loads(begun[4])
     mine = [(row[2], row[3], json.loads(row[4])) for row in rows if row[1] == begun[1] and row[0] > begun[0]]
-    states = {host: p["state"] for host, kind, p in mine if kind == "step" and p.get("step") == "state"}
+    ends = [(host, p) for host, kind, p in mine if kind == "step" and p.get("step") == "state"]
+    states = {host: p["state"] for host, p in ends}
+    details = {host: p.get("detail", "") for host, p in ends}
     ended = any(kind == "change-end" for _, kind, _ in mine)
-    return Record(begun[1], about["action"], about.get("of", ""), tuple(about["hosts"]), ended, states, locked)
+    return Record(begun[1], about["action"], about.get("of", ""), tuple(about["hosts"]), ended, states, details, locked)
 
 
 def last(journal: Path) -> int:
@@ -158,7 +161,8 @@ def judge(
         if found.hosts[name] == HALF:
             found.half.append(f"{name}: half changed: {why}")
         elif found.hosts[name] != (said := told.says(name, started)):
-            found.journal.append(f"{name} is {found.hosts[name]}, and the journal says {said}")
+            detail = told.details.get(name, "")
+            found.journal.append(f"{name} is {found.hosts[name]}, and the journal says {said}: {detail}")
         elif logs and told.change and found.hosts[name] != started:
             event = host_says(name, told.change)
             if event != "confirmed":

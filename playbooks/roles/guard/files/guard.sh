@@ -111,7 +111,7 @@ arm() {
   alone
   trap 'disarm "$id"; forget "$dir"' EXIT
   trap 'exit 1' HUP INT TERM
-  rm -f "$RUN/$id~things" "$RUN/$id~failed"
+  rm -f "$RUN/$id~things" "$RUN/$id~failed" "$RUN/$id~quiet"
   rm -rf "$BASE/changes/$id" # a half of it
   mkdir "$dir" || refuse "cannot write below $BASE; nothing was changed"
   printf '%s\n' "$@" | awk '!seen[$0]++' >"$dir/touches" && keep "$dir" "$seconds" ||

@@ -82,6 +82,7 @@ at_work() {
 QUIET=30 LEAST=300 LIMIT=1200
 watch() {
   dir=$BASE/guard/$1.reverted quiet=$2 spent=0
+  rm -f "$RUN/$1~quiet" # of a watch that was killed
   while [ $spent -lt $LIMIT ] && { [ "$quiet" -lt $QUIET ] || [ $spent -lt $LEAST ]; }; do
     pause=5
     [ "$quiet" -lt $QUIET ] || pause=15
