@@ -60,7 +60,7 @@ lab-packages:
 lab: $(VENV)/.dev lab-packages ## the outage in a lab of real hosts, and a shell in it
 	tools/lab shell
 
-collection: $(VENV)/.dev lab-packages ## ansible-test sanity, and all roles with the oldest and the newest ansible-core
+collection: $(VENV)/.dev lab-packages ## ansible-test sanity, the oldest and the newest ansible-core, an inventory from Proxmox VE
 	tools/collection all
 
 agent: $(BIN)/hostaudit ## hostaudit-agent.pyz, to run by hand: python3 hostaudit-agent.pyz

@@ -50,3 +50,4 @@ ip link set va master vrf1
 ip link add ifb9 type ifb
 ip link add link bond0 name msec type macsec
 tc qdisc add dev va root netem delay 10ms
+udevadm settle # it gives devices the addresses that they keep
