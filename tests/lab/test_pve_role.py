@@ -100,6 +100,8 @@ def test_an_unmounted_file_system_is_refused_everywhere() -> None:
     finally:
         hosts.script("pve2", "systemctl start pve-cluster")
     assert "pve2: /etc/pve is not mounted" in words(played)
+    # without its files the firewall lets everything pass, until its next turn
+    hosts.wait(lambda: proxmox.rules("pve2") == before["pve2"][1], 30, "pve2: its firewall does not come back")
     assert seen() == before
 
 
