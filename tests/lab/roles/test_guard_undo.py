@@ -82,6 +82,9 @@ def test_a_reboot_in_an_undo(name: str) -> None:
     hosts.ready(name)
     until(name, after)
     until_quiet(name, "c-undo", 10)
+    code, said = guard(name, "undo", "c")
+    assert (code, "was itself put back" in said) == (4, True), "a controller that goes on is not guarded any more"
+    assert look(name) == after
     undo(name, then="confirm")
     assert look(name) == before
     settle(name)

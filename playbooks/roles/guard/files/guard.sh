@@ -193,6 +193,9 @@ confirm() {
 undo() {
   id=$1 how=${2:-} dir=$BASE/changes/$1 over=$BASE/guard/$1-undo
   [ -e "$dir/guard" ] || refuse "no change $id is kept on this host; kept are: $(kept | paste -sd' ' -)"
+  # it was armed and went back, by a reboot perhaps: whoever goes on now is not guarded any more
+  [ ! -e "$over.reverted/guard" ] ||
+    refuse "the undo $id-undo was itself put back, see $LOG; to begin it again: sh $over.reverted/guard revert $id-undo" 4
   now "$dir" "$RUN/found" || refuse "could not read what is there now" 1
   things=$(changed "$dir" "$dir/before" "$RUN/found")
   # what is as before already is no conflict: this undo may have been interrupted
