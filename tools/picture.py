@@ -1,21 +1,35 @@
-"""Write docs/outage.svg: what the terminal shows of the answers kept in docs/outage.answers.json.
+"""Write the pictures of the documentation, from the answers kept in docs/outage.answers.json.
 
-The answers are of the lab (`tests/lab/lab.py outage`), while connections through odd ports failed.
+docs/outage.svg is what the terminal shows; docs/report.png and docs/report-beside.png are two parts of the HTML
+report, with docs/outage.context.json beside the run, as a headless Chromium shows them, and are left as they are where
+there is none. The answers are of the lab, while connections through odd ports failed; the report has the checks that
+can be judged from them. What stands beside the run is written by hand to show its form.
 """
 
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from hostaudit import report
 from hostaudit.archive import load
 from hostaudit.audit import Request, judged
+from hostaudit.checks import all_checks
+from hostaudit.model import Collected
+from hostaudit.report.page.context import Context
+
+if TYPE_CHECKING:
+    from hostaudit.model import Run
 
 TOP = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -37,10 +51,27 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 """Rich's own frame links a font on the network; a picture in a repository must not."""
 
 
+BROWSERS = ("chromium-headless-shell", "chromium")
+PARTS = {"report.png": ("", 1130), "report-beside.png": ("time", 1240)}
+"""Picture -> the section of the page that it begins at, and its height in pixels."""
+
+
 def main() -> int:
-    """Write the picture; return the exit code."""
-    answers, _ = load(TOP / "docs/outage.answers.json")
-    run = judged(answers, Request(), datetime(2026, 1, 1, tzinfo=UTC))
+    """Write the pictures; return the exit code."""
+    answers, started = load(TOP / "docs/outage.answers.json")
+    terminal(judged(answers, Request(), datetime(2026, 1, 1, tzinfo=UTC)))
+    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if browser is None:
+        sys.stderr.write("picture: docs/report*.png are left as they are: there is no chromium; see make consumers\n")
+        return 0
+    snapshots = [one.snapshot for one in answers if isinstance(one, Collected)]
+    read = [c.id for c in all_checks().values() if all(getattr(s, part, None) for s in snapshots for part in c.reads)]
+    page(judged(answers, Request(only=tuple(read)), started), browser)
+    return 0
+
+
+def terminal(run: Run) -> None:
+    """Write what the terminal shows."""
     out = io.StringIO()
     report.render("table", run, out, report.Style(width=WIDTH, colour=True))
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard")
@@ -48,7 +79,26 @@ def main() -> int:
     console.print(Text.from_ansi(out.getvalue()))
     svg = console.export_svg(code_format=FORMAT, unique_id="outage")
     (TOP / "docs/outage.svg").write_text(svg.rstrip() + "\n", encoding="utf-8")
-    return 0
+
+
+def page(run: Run, browser: str) -> None:
+    """Write what a browser shows of the HTML report. It is told to reach no network."""
+    context = msgspec.json.decode((TOP / "docs/outage.context.json").read_bytes(), type=Context)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "report.html"
+        out = io.StringIO()
+        report.render("html", run, out, report.Style(), context)
+        for name, (section, height) in PARTS.items():
+            before, mark, after = out.getvalue().partition(f'<section id="{section}"')
+            head = before.partition("<header")[0] + "<main>" if mark else before
+            file.write_text(head + mark + after, encoding="utf-8")
+            command = [
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+                "--force-device-scale-factor=1", "--host-resolver-rules=MAP * ~NOTFOUND",
+                f"--user-data-dir={folder}/profile", f"--window-size=1000,{height}",
+                f"--screenshot={TOP / 'docs' / name}", file.as_uri(),
+            ]  # fmt: skip
+            subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""One module per format, with the format's name: ``render(run, out, style)`` writes a run to a text stream."""
+"""One module per format, with the format's name: ``render(run, out, style, context)`` writes a run to a text stream.
+
+``context`` is what is known beside the run (``page.context``); a format shows what it can of it.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from hostaudit.model import Status
+from hostaudit.report.page.context import NOTHING
 
 if TYPE_CHECKING:
     from hostaudit.model import Finding, Run
+    from hostaudit.report.page.context import Context
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +31,12 @@ class Style:
 
 def formats() -> list[str]:
     """Return the names of the formats, in order."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_") and not m.ispkg)
 
 
-def render(name: str, run: Run, out: TextIO, style: Style) -> None:
+def render(name: str, run: Run, out: TextIO, style: Style, context: Context = NOTHING) -> None:
     """Write the run to ``out`` in the format ``name``, one of ``formats()``."""
-    importlib.import_module(f"{__name__}.{name}").render(run, out, style)
+    importlib.import_module(f"{__name__}.{name}").render(run, out, style, context)
 
 
 def listed(run: Run, style: Style) -> list[Finding]:

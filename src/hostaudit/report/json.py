@@ -10,10 +10,12 @@ from hostaudit.report import Style, listed
 
 if TYPE_CHECKING:
     from hostaudit.model import Finding, Run
+    from hostaudit.report.page.context import Context
 
 
-def render(run: Run, out: TextIO, style: Style) -> None:
+def render(run: Run, out: TextIO, style: Style, context: Context) -> None:
     """Write the document, indented, with a final newline."""
+    del context  # it has a document of its own
     json.dump(document(run, style), out, indent=1, ensure_ascii=False)
     out.write("\n")
 
@@ -57,6 +59,7 @@ def finding(one: Finding) -> dict[str, Any]:
         "remedy": {"role": one.remedy.role, "vars": one.remedy.vars} if one.remedy else None,
         "advice": one.advice,
         "alternatives": [asdict(way) for way in one.alternatives],
+        "cause": one.cause,
     }
 
 

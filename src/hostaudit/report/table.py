@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from hostaudit import causes as _causes
 from hostaudit.model import Grade, Severity, Status
-from hostaudit.report import Style, _map, listed
+from hostaudit.report import Style, _history, _map, listed
 from hostaudit.report._evidence import capped, evidence
 from hostaudit.report._evidence import shown as in_words
 from hostaudit.report._sheet import sheet
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from hostaudit.model import Cause, Finding, HostReport, Run
+    from hostaudit.report.page.context import Context
 
 INDENT = 4
 """Columns by which a symptom stands to the right of its cause."""
@@ -34,7 +35,7 @@ COLOURS = {
 }
 
 
-def render(run: Run, out: TextIO, style: Style) -> None:
+def render(run: Run, out: TextIO, style: Style, context: Context) -> None:
     """Write the report, ``style.width`` columns wide."""
     with sheet(out, style) as console:
         shown = listed(run, style)
@@ -51,6 +52,7 @@ def render(run: Run, out: TextIO, style: Style) -> None:
         _brief(console, shown, Status.PASS, "PASSED", style)
         _brief(console, shown, Status.NA, "NOT APPLICABLE", style)
         _waivers(console, run, style)
+        _history.render(console, context.series, style)
         _map.render(console, run.guests, style)
         _recap(console, run, anything=bool(shown))
 
