@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from hostaudit.audit import Answer
     from hostaudit.model import Host, Run
+    from hostaudit.probed import Probes
 
 INTERNAL = 1
 UNREACHABLE = 4
@@ -41,6 +42,8 @@ class Audited:
     answers: list[Answer]
     outside: tuple[Host, ...] = ()
     """Hosts of the file given with --from that --limit leaves out."""
+    probes: Probes | None = None
+    """What ``--probe`` saw."""
 
 
 def judging_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,11 +52,12 @@ def judging_options(function: Callable[..., Any]) -> Callable[..., Any]:
         function,
         click.option(
             "--interval",
-            type=click.FloatRange(0, 600),
+            type=click.FloatRange(0, 3600),
             default=3,
             show_default=True,
             metavar="SECONDS",
-            help="Time between the two samples of the counters; 0: one sample, so nothing can be active.",
+            help="Time between the two samples of the counters; 0: one sample, so nothing can be active. From 60 on "
+            "TCP's retransmissions are read once a second meanwhile, to find those that come in beats.",
         ),
         click.option("--all-netns", is_flag=True, help="Read the other network namespaces of each host too."),
         click.option(
@@ -113,11 +117,16 @@ def audited(options: Mapping[str, Any], save: str | None = None) -> Audited | No
         if read is None:
             return None
         answers = read
+    seen = None
+    if options.get("probe") and not options["from_"]:
+        from hostaudit.commands.shortprobe import for_run
+
+        seen = for_run(options)
     if save:
         from hostaudit.archive import save as keep
 
         keep(Path(save), answers, started)
-    return Audited(audit.judged(answers, request, started), answers, outside)
+    return Audited(audit.judged(answers, request, started, seen), answers, outside, seen)
 
 
 def policy(given: str | None) -> Policy:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hostaudit import report
-from hostaudit.commands.auditing import INTERNAL, UNREACHABLE, audited, judging_options, source_options, style
+from hostaudit.commands import overtime
+from hostaudit.commands.alongside import with_probes
+from hostaudit.commands.auditing import INTERNAL, UNREACHABLE, audited, judging_options, source_options
 from hostaudit.commands.options import VARIABLES, connection_options
-from hostaudit.commands.stdout import emit
+from hostaudit.commands.reporting import deliver, report_options, wanted
+from hostaudit.commands.storing import keep, store_options
 from hostaudit.errors import UsageError
 from hostaudit.evaluate import BUG
 from hostaudit.model import Finding, Grade, Run, Severity, Status
@@ -25,21 +26,7 @@ FINDINGS = 8
 @click.command("run", context_settings=VARIABLES)
 @connection_options
 @judging_options
-@click.option(
-    "--format",
-    "format_",
-    envvar="HOSTAUDIT_FORMAT",
-    default="table",
-    show_default=True,
-    metavar="FORMAT",
-    help="table or json.",
-)
-@click.option(
-    "--show",
-    multiple=True,
-    type=click.Choice([s.value for s in Status]),
-    help="List findings of this status as well as failures and unknowns; may be repeated.",
-)
+@report_options
 @click.option(
     "--fail-on",
     type=click.Choice(FAIL_ON),
@@ -53,6 +40,19 @@ FINDINGS = 8
     metavar="FILE",
     help="Keep what the hosts answered, to judge it again with --from.",
 )
+@click.option(
+    "--probe",
+    is_flag=True,
+    help="Also send a short probe to what the inventory declares: hostaudit_vips, hostaudit_probes, hostaudit_dns, "
+    "hostaudit_management.",
+)
+@click.option(
+    "--probe-from",
+    multiple=True,
+    metavar="HOST|GROUP|here",
+    help="Send it from these hosts of the inventory; may be repeated. [default: here]",
+)
+@store_options
 @source_options
 def command(**options: Any) -> int:
     """Read the hosts of an inventory and report what loses packets there. Changes nothing.
@@ -64,15 +64,19 @@ def command(**options: Any) -> int:
 
 
 def audit_and_report(options: Mapping[str, Any]) -> int:
-    """Audit, print the report on stdout, return the exit code."""
-    if options["format_"] not in report.formats():
-        raise UsageError(f"--format {options['format_']}: not known; there are {', '.join(report.formats())}")
+    """Audit, make the reports, return the exit code."""
+    if options["probe_from"] and not options["probe"]:
+        raise UsageError("--probe-from belongs to --probe; add it, or leave it out")
+    if options["probe"] and options["from_"]:
+        raise UsageError(
+            "--probe asks the network now, and --from judges answers of another time; leave one of them out"
+        )
+    targets = wanted(options)
     done = audited(options, options["save"])
     if done is None:
         return 0
-    text = io.StringIO()
-    report.render(options["format_"], done.run, text, style(options, options["show"]))
-    emit(text.getvalue())
+    deliver(done.run, targets, options, with_probes(overtime.context(done.answers), done.probes))
+    keep(done, options)
     return exit_code(done.run, options["fail_on"])
 
 

@@ -152,12 +152,12 @@ def descendants(pid: int) -> list[int]:
     found = [pid]
     for p in found:
         try:  # a process, or a thread of it, may end while it is looked at
-            tasks = os.listdir(f"/proc/{p}/task")
+            tasks = list(Path(f"/proc/{p}/task").iterdir())
         except OSError:
             continue
         for task in tasks:
             with suppress(OSError):
-                found += [int(c) for c in Path(f"/proc/{p}/task/{task}/children").read_text().split()]
+                found += [int(c) for c in (task / "children").read_text().split()]
     return found
 
 

@@ -1,0 +1,116 @@
+"""``hostaudit paths``: which combinations of address and backend are asymmetric by design, and what that costs."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hostaudit.commands.auditing import UNREACHABLE, policy, style
+from hostaudit.commands.options import VARIABLES, collect_options, connection_options
+from hostaudit.commands.stdout import emit
+from hostaudit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hostaudit.trace.design import Combination
+    from hostaudit.trace.fleet import Node
+
+FAILING = 8
+CHECK = "conntrack-invalid-drop"
+
+
+@click.command("paths", context_settings=VARIABLES)
+@connection_options
+@click.option("--policy", type=click.Path(exists=True, dir_okay=False), help="Profile, thresholds and waivers.")
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), envvar="HOSTAUDIT_FORMAT", default="table")
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def command(**options: Any) -> int:
+    """Tell which (address, backend) combinations are asymmetric by design, without traffic.
+
+    From hostaudit_vips, hostaudit_backends and hostaudit_forwarding of the inventory, and from where the guests run. It
+    says what share of connections fails with today's filters, and what share would with the plan's.
+
+    Exit code: 0 none fails; 4 a host could not be read; 8 connections fail by design; 12 both; 2 bad options.
+    """
+    from hostaudit.trace import design
+
+    nodes = _read(options)
+    guests = _guests(nodes)
+    planned = _planned(nodes, options["policy"])
+    found = design.combinations(nodes, guests, planned)
+    if not found:
+        raise UsageError("no virtual address is declared; set hostaudit_vips in the inventory (docs/trace.md)")
+    for one in found:
+        if one.forwarding not in design.FORWARDING:
+            names = ", ".join(design.FORWARDING)
+            raise UsageError(f"hostaudit_forwarding of {one.vip}: {one.forwarding!r} is not known; there are {names}")
+    if options["format_"] == "json":
+        emit(json.dumps(design.document(found, nodes, planned), indent=2) + "\n")
+    else:
+        emit(_table(found, nodes, planned, style({**options, "verbose": 0}).width))
+    code = UNREACHABLE if any(node.capture is None for node in nodes) else 0
+    return code | (FAILING if any(one.lost_today not in {"", "?"} for one in found) else 0)
+
+
+def _read(options: Mapping[str, Any]) -> list[Node]:
+    from hostaudit import inventory, sensors
+    from hostaudit.progress import Progress
+
+    with Progress(quiet=options["quiet"], verbose=0) as progress:
+        hosts, configured = inventory.read(
+            options["inventory"],
+            limit=options["limit"],
+            extra_vars=options["extra_vars"],
+            vault_password_file=options["vault_password_file"],
+            notice=progress.notice,
+        )
+        reading = {**options, "interval": 0.0, "all_netns": False, "census": False}
+        nodes = sensors.read(hosts, collect_options(reading, configured), progress.notice)
+    return sorted(nodes, key=lambda node: node.name)
+
+
+def _guests(nodes: Sequence[Node]) -> Any:
+    from hostaudit.guestmap import guest_map
+    from hostaudit.trace.design import answers
+
+    return guest_map(answers(nodes))
+
+
+def _planned(nodes: Sequence[Node], file: str | None) -> frozenset[str]:
+    """Return the hosts for which a plan made now would propose to accept INVALID."""
+    from hostaudit.checks import all_checks
+    from hostaudit.evaluate import evaluate
+    from hostaudit.trace.design import answers
+
+    findings = evaluate(answers(nodes), policy(file), {CHECK: all_checks()[CHECK]})
+    return frozenset(finding.host for finding in findings if finding.remedy is not None)
+
+
+def _table(found: Sequence[Combination], nodes: Sequence[Node], planned: frozenset[str], width: int) -> str:
+    from hostaudit.trace import design
+
+    out: list[str] = []
+    for vip, row in design.shares(found).items():
+        parts = [f"{_share(row['asymmetric'])} asymmetric by design", f"{_share(row['lost_today'])} fail today"]
+        parts.append(f"{_share(row['lost_planned'])} with the plan")
+        out += textwrap.wrap(f"{vip}: {', '.join(parts)}", width)
+        for one in (c for c in found if c.vip == vip):
+            ways = f"{one.owner} on {one.owner_at or '?'} -> {one.backend} on {one.backend_at or '?'}"
+            kind = "place not known" if not one.known else "asymmetric" if one.asymmetric else "symmetric"
+            out.append(f"  {_share(one.share):>5}  {ways}, {one.forwarding}: {kind}")
+            fate = "filters not known" if one.lost_today == "?" else one.lost_today
+            out += textwrap.wrap(fate, width, initial_indent=" " * 9, subsequent_indent=" " * 9)
+        out.append("")
+    for node in nodes:
+        said = design.drops(node)
+        word = node.reason or ("not read" if said == "?" else f"drops INVALID in {said}" if said else "accepts INVALID")
+        out += textwrap.wrap(f"{node.name}: {word}{'; the plan changes that' if node.name in planned else ''}", width)
+    return "".join(f"{line.rstrip()}\n" for line in out)
+
+
+def _share(value: float | None) -> str:
+    return "?" if value is None else f"{value:.0%}"

@@ -1,0 +1,128 @@
+"""``run --probe`` with what only it asks: name servers and management ports, from a host over SSH."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from labkit import hosts, inventory
+from labkit.audit import Audit, run_hostaudit, write_inventory
+
+SERVER = """
+import socket, struct, sys
+lost = {int(word) for word in sys.argv[1].split(",") if word}
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.bind(("0.0.0.0", 53))
+    print("listening", flush=True)
+    while True:
+        query, client = sock.recvfrom(512)
+        end = query.index(0, 12) + 5
+        kind = struct.unpack_from("!H", query, end - 4)[0]
+        if kind in lost:
+            continue
+        data = b"\\x0a\\0\\0\\x64" if kind == 1 else bytes(15) + b"\\1"
+        record = b"\\xc0\\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
+        sock.sendto(query[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + query[12:end] + record, client)
+"""
+AAAA = "28"
+PROBES = "61000-64999"
+"""Source ports of probes: rules for them touch no other session."""
+
+
+class Pair:
+    """A vantage point, and a host that it asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = inventory.load()["w1"]["address"]
+
+    def run(self, **declared: str) -> Audit:
+        """Audit both, with a probe from c1."""
+        source = write_inventory(self.folder / "inventory.ini", ("c1", "w1"), {"w1": declared})
+        return run_hostaudit(source, "--probe", "--probe-from", "c1", "--show", "pass", limit=180)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    with hosts.up({name: hosts.Spec("ns:bookworm") for name in ("c1", "w1")}):
+        # the stall of five seconds is the resolver's own: here it waits for one
+        hosts.script("c1", "rm -f /etc/resolv.conf; echo 'options timeout:1 attempts:2' >/etc/resolv.conf")
+        yield Pair(tmp_path_factory.mktemp("run"))
+
+
+@contextmanager
+def name_server(lost: str = "") -> Iterator[None]:
+    command = hosts.inside("w1", "/usr/bin/python3", "-c", SERVER, lost, forking=False)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "listening\n"
+        try:
+            yield
+        finally:
+            child.kill()
+
+
+@contextmanager
+def dropped(rule: str) -> Iterator[None]:
+    """Drop what comes in to w1 as the rule says."""
+    rules = f"""add table ip lab
+    add chain ip lab in {{ type filter hook input priority 0; }}
+    add rule ip lab in {rule} drop
+    """
+    hosts.run("w1", "nft", "-f", "-", input=rules)
+    try:
+        yield
+    finally:
+        hosts.run("w1", "nft", "delete", "table", "ip", "lab")
+
+
+def statuses(result: Audit, check: str) -> list[tuple[str, list[str]]]:
+    return [(f["status"], f["hosts"]) for f in result.document["findings"] if f["check"] == check]
+
+
+def test_a_name_server_that_drops_aaaa_is_a_stall_for_every_lookup(pair: Pair) -> None:
+    with name_server(AAAA):
+        result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}")
+    (found,) = result.failures("dns-latency", "active")
+    assert found["hosts"] == ["c1"]
+    assert "never answers AAAA" in found["summary"]
+    (lookups,) = found["evidence"]["lookups"]
+    assert lookups["resolver_timeout_s"] == 1
+    assert min(lookups["lookup_ms"]) >= 2000
+    assert statuses(result, "dns-conntrack-race") == [("pass", ["c1"])], "a type that is left out is no race"
+
+
+def test_lookups_that_lose_a_packet_now_and_then_are_told(pair: Pair) -> None:
+    """Each seventh query is lost; the repetition is answered, a second later."""
+    with name_server(), dropped("udp dport 53 numgen inc mod 7 == 0"):
+        result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}")
+    (found,) = result.failures("dns-latency", "active")
+    assert "lookups at" in found["summary"]
+    assert "s or longer" in found["summary"]
+    assert result.failures("dns-conntrack-race") == [], "no entry was refused on c1"
+
+
+def test_a_name_server_that_answers_and_a_port_that_answers_pass(pair: Pair) -> None:
+    with name_server():
+        result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}", hostaudit_management="22")
+    for check in ("dns-latency", "dns-conntrack-race", "mgmt-plane-flap"):
+        assert statuses(result, check) == [("pass", ["c1"])], check
+    assert statuses(result, "vip-handshake-failing") == [], "a management port is no service"
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (f"tcp dport 22 tcp sport {PROBES} tcp sport & 1 == 1", "no answer to the SYN"),
+        (f"tcp dport 22 tcp sport {PROBES} tcp sport & 1 == 1 tcp flags & syn == 0", "connected, then silence"),
+    ],
+    ids=["no answer", "connects, then hangs"],
+)
+def test_a_management_port_that_comes_and_goes(pair: Pair, rule: str, said: str) -> None:
+    with dropped(rule):
+        result = pair.run(hostaudit_management="22")
+    (found,) = result.failures("mgmt-plane-flap", "active")
+    assert found["summary"] == f"w1:22 comes and goes: 5 of 10 handshakes fail ({said})"
+    assert (found["hosts"], found["severity"]) == (["c1"], "high")
+    assert "odd source ports fail" in found["evidence"]["series"][0]["pattern"]
