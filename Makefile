@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INVENTORY ?= inventory.example.ini
 LAB := $(BIN)/python tests/lab/lab.py
 
-.PHONY: run check test test-unit test-lab molecule molecule-vm molecule-broken soak lab lab-packages collection agent docs bench clean help
+.PHONY: run check test test-unit test-lab molecule molecule-vm molecule-broken consumers soak lab lab-packages collection agent docs bench clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -50,6 +50,9 @@ molecule-vm: $(VENV)/.roles lab-packages ## what only virtual machines show: who
 
 molecule-broken: $(VENV)/.roles lab-packages ## roles that are broken on purpose: the scenarios must fail
 	$(BIN)/python tools/molecule_broken.py
+
+consumers: $(VENV)/.dev ## reports against their consumers: a browser, node_exporter, schemas of JUnit and SARIF
+	VENV=$(VENV) tools/consumers
 
 soak: $(VENV)/.dev lab-packages ## faults at every point of changes, for LAB_SOAK seconds (600); LAB_SEED repeats them
 	tools/lab soak

@@ -12,6 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+import capture
+import history
+import page
 from measure import Cost, interleaved
 
 BIN = Path(sys.executable).parent
@@ -164,7 +167,9 @@ def main() -> int:
         agent(Path(scratch))
         netlink()
         conntrack()
-    return 0
+        capture.main([])
+    history.main()
+    return page.main([])
 
 
 if __name__ == "__main__":

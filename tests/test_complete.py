@@ -61,7 +61,7 @@ def test_its_docstring_has_every_heading_in_order(check: Check) -> None:
 
 def test_it_declares_what_it_reads(check: Check) -> None:
     assert check.reads
-    assert set(check.reads) <= set(SURFACES)
+    assert set(check.reads) <= {*SURFACES, *(["probes"] if check.fleet else [])}
     assert check.severity is not Severity.INFO
 
 
@@ -73,6 +73,8 @@ def test_its_thresholds_are_explained_on_its_page(check: Check) -> None:
 def test_it_has_cases_for_pass_fail_and_unknown(check: Check) -> None:
     statuses = {case["expect"]["status"] for case in cases(check)}
     assert statuses >= {"pass", "fail", "unknown"}
+    code = source(check).read_text(encoding="utf-8").replace(check.doc, "")
+    assert "n/a" in statuses or "not_applicable(" not in code
 
 
 def test_it_has_a_case_for_each_grade_and_remedy_that_it_can_give(check: Check) -> None:

@@ -1,4 +1,7 @@
-"""The command: read this node and print one JSON document. It never writes, and does not read standard input."""
+"""The command: read this node and print one JSON document. It never writes, and does not read standard input.
+
+Mode ``ring``, which only a timer starts, writes its ring (``hostaudit_agent.ring``).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import os
 import sys
 import time
 from dataclasses import MISSING, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hostaudit_agent import __version__
-from hostaudit_agent.reader import Reader
+from hostaudit_agent.reader import Reader, reason
 from hostaudit_agent.root import Root
-from hostaudit_agent.snapshot import SURFACES, Snapshot
+from hostaudit_agent.snapshot import SURFACES, Snapshot, Unread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,13 +25,18 @@ USAGE = """usage: python3 hostaudit-agent.pyz [--interval S] [--all-netns] [--ce
 Reads this node's packet filter, connection tracking, sysctls, links and counters, and prints one JSON document.
 It changes nothing.
 
-  --interval S   seconds between the two samples of the counters (2); 0: one sample, no differences
+  --interval S   seconds between the two samples of the counters (2); 0: one sample, no differences;
+                 from 60 on, TCP's retransmissions are read once a second meanwhile
   --all-netns    the same for every other network namespace of this host (needs root)
   --census       count the connection tracking table by protocol and state, also where it is not half full
   --root DIR     read the files of the system below DIR: a captured tree, or a host mounted into a container
   --help         this text
 """
 LONGEST = 3600.0
+SERIES_FROM = 60.0
+"""Seconds of interval from which on a series is taken: a shorter one shows no beat of half a minute."""
+MODES = ("probe", "capture", "ring", "traces")
+"""First words that ask for something else than a reading: packages of this one, each with a ``main``."""
 CAP_NET_ADMIN = 12
 """include/uapi/linux/capability.h"""
 
@@ -101,7 +110,7 @@ def take(options: Options) -> Snapshot:
         if others:
             others.sample()
         began = time.monotonic()
-        time.sleep(options.interval)
+        _wait(root, options.interval, snapshot)
         snapshot.interval = round(time.monotonic() - began, 3)
     for surface, value in own.collect().items():
         setattr(snapshot, surface, value)
@@ -111,6 +120,19 @@ def take(options: Options) -> Snapshot:
     snapshot.cpu_ms = round(time.process_time() * 1000, 1)
     snapshot.peak_kib = int(_status().get("VmHWM", "0 kB").split()[0])
     return snapshot
+
+
+def _wait(root: Root, seconds: float, snapshot: Snapshot) -> None:
+    """Let the time between the samples pass; a long one is read second by second."""
+    if seconds < SERIES_FROM:
+        time.sleep(seconds)
+        return
+    from hostaudit_agent.series import watch  # noqa: PLC0415 - most runs do not need it
+
+    try:
+        snapshot.series = watch(root, seconds)
+    except Exception as e:  # noqa: BLE001 - the surfaces are read all the same
+        snapshot.unread.append(Unread("series", reason(e)))
 
 
 def _status() -> dict[str, str]:
@@ -148,6 +170,8 @@ def _defaults(kind: type) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
+    if arguments and arguments[0] in MODES:
+        return int(import_module("hostaudit_agent." + arguments[0]).main(arguments[1:]))
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(USAGE)
         return 0

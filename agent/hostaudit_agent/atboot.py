@@ -6,7 +6,9 @@ systemd-sysctl skips their lines, with one line in its log, and succeeds. udev a
 but no rule of its does so for net.netfilter and net.bridge (Debian 11, 12 and 13, booted).
 
 systemd-modules-load takes names from files as sysctl.d does (of files with the same name the first directory's counts)
-and from ``modules_load=`` of the kernel's command line. A module brings the ones it depends on.
+and from ``modules_load=`` of the kernel's command line. A module brings the ones it depends on. It does not load what
+a ``blacklist`` line of modprobe.d or ``modprobe.blacklist=`` names (modules-load.d(5)), as hardening guides do.
+initramfs-tools loads what /etc/initramfs-tools/modules names, before all that, and obeys no blacklist.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 DIRECTORIES = ("etc", "run", "usr/local/lib", "usr/lib", "lib")
 """Each with a modules-load.d; Debian's /etc/modules is linked there as modules.conf."""
+INITRAMFS = "etc/initramfs-tools/modules"
 WANTED = ("nf_conntrack", "br_netfilter")
 """The modules with keys of their own below /proc/sys."""
 
@@ -35,7 +38,11 @@ def loaded(root: Root) -> dict[str, str]:
     for name in WANTED:
         if f"/{name}.ko" in builtin:
             found[name] = "built in"
-    named = dict(_named(root))
+    named = dict(_initramfs(root))
+    refused = _refused(root)
+    for name, place in _named(root):
+        if name not in refused:
+            named.setdefault(name, place)
     for name in WANTED:
         if name in named:
             found.setdefault(name, named[name])
@@ -65,6 +72,31 @@ def _named(root: Root) -> Iterator[tuple[str, str]]:
         if key in {"modules_load", "modules-load", "rd.modules_load", "rd.modules-load"}:
             for name in names.split(","):
                 yield _normal(name), f"{word} of the kernel's command line"
+
+
+def _initramfs(root: Root) -> Iterator[tuple[str, str]]:
+    """Yield the modules that the initial file system loads, and where; options may follow a name."""
+    for number, line in enumerate((root.read_text(INITRAMFS) or "").splitlines(), 1):
+        name = (line.split() or [""])[0]
+        if name and name[0] != "#":
+            yield _normal(name), f"/{INITRAMFS}:{number}"
+
+
+def _refused(root: Root) -> set[str]:
+    """Return the modules that systemd-modules-load is told not to load."""
+    found = set()
+    for directory in DIRECTORIES:
+        for file in root.names(f"{directory}/modprobe.d"):
+            if file.endswith(".conf"):
+                for line in _text(root, f"{directory}/modprobe.d/{file}").splitlines():
+                    words = line.split()
+                    if len(words) > 1 and words[0] == "blacklist":
+                        found.add(_normal(words[1]))
+    for word in (root.read_text("proc/cmdline") or "").split():
+        key, _, names = word.partition("=")
+        if key == "modprobe.blacklist":
+            found.update(_normal(name) for name in names.split(","))
+    return found
 
 
 def _text(root: Root, path: str) -> str:

@@ -22,7 +22,8 @@ NAMED = ("/run/netns", "/var/run/netns")
 """Where ip-netns(8) and container runtimes keep names of namespaces."""
 CLONE_NEWNET = 0x40000000
 MOST = 256
-INSIDE = tuple(surface for surface in SURFACES if surface != "platform")
+INSIDE = tuple(surface for surface in SURFACES if surface in Namespace.__dataclass_fields__)
+"""What a namespace has of its own; the rest (processes, the kernel's log, files) is the whole machine's."""
 
 
 class Found(NamedTuple):

@@ -25,6 +25,8 @@ class Attempt:
         self._late = HostError("timeout", "it was interrupted")
         self.deadline = float("inf")
         """Monotonic clock."""
+        self.since = time.monotonic()
+        """When the current step began."""
         self.expired = False
 
     def enter(self, seconds: float, late: str) -> float:
@@ -36,7 +38,8 @@ class Attempt:
             if self.expired:
                 raise self._late
             self._late = HostError("timeout", late)
-            self.deadline = time.monotonic() + seconds
+            self.since = time.monotonic()
+            self.deadline = self.since + seconds
             return self.deadline
 
     def hold(self, close: Callable[[], object]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hostaudit.checks import Check
     from hostaudit.collect import CollectOptions
     from hostaudit.model import Host
+    from hostaudit.probed import Probes
 
 Answer = Collected | Unreachable
 
@@ -49,11 +50,11 @@ def collected(
     return collect(hosts, build(), options, progress, notice)
 
 
-def judged(answers: Sequence[Answer], request: Request, started: datetime) -> Run:
-    """Evaluate the answers and put everything into one run."""
+def judged(answers: Sequence[Answer], request: Request, started: datetime, probes: Probes | None = None) -> Run:
+    """Evaluate the answers, and what probes saw, and put everything into one run."""
     good = [a for a in answers if isinstance(a, Collected)]
     bad = [a for a in answers if isinstance(a, Unreachable)]
-    everything = evaluate(good, request.policy, chosen(request.only))
+    everything = evaluate(good, request.policy, chosen(request.only), probes)
     cohort_of = {one.host.name: one.host.cohort for one in good}
     findings, waived, notices = waive(everything, request.policy.waivers, cohort_of, started.date())
     return Run(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from hostaudit.failures import HostError, excerpt, is_unsafe
 from hostaudit_agent.snapshot import SCHEMA, Snapshot
 
+T = TypeVar("T")
+_ODD = re.compile(rb'\\[^"\\/]|\x7f')
+"""What every string that is not printable is written with in ASCII JSON: an escape (or DEL, which needs none)."""
 _LAYOUT = {"\t": " ", "\n": " ", "\r": " "}
 
 
@@ -52,8 +56,20 @@ def snapshot(body: bytes, where: str) -> Snapshot:
         ) from None
     except RecursionError:
         raise HostError("output", f"the agent's answer from {where} is nested too deeply to be a snapshot") from None
-    cleaned: Snapshot = _clean(decoded)
-    return cleaned
+    return _cleaned(decoded, body)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes, where: str) -> T:
+    """Decode another answer of the agent than a snapshot, and clean its strings. Raises HostError of kind ``output``.
+
+    The decoder is made once, at import, for the reason that is given above.
+    """
+    try:
+        return _cleaned(decoder.decode(body), body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as problem:
+        raise HostError(
+            "output", f"the agent's answer from {where} is not as agreed: {excerpt(str(problem))}"
+        ) from None
 
 
 def text(value: str) -> str:
@@ -61,6 +77,11 @@ def text(value: str) -> str:
     if value.isprintable():  # false for every character of these categories
         return value
     return "".join(_LAYOUT.get(c, "\N{REPLACEMENT CHARACTER}" if is_unsafe(c) else c) for c in value)
+
+
+def _cleaned(decoded: T, body: bytes) -> T:
+    """Clean what was decoded, unless the text itself shows that no string in it can need it, as nearly always."""
+    return cast("T", _clean(decoded)) if not body.isascii() or _ODD.search(body) else decoded
 
 
 def _clean(value: Any) -> Any:

@@ -20,7 +20,32 @@ if TYPE_CHECKING:
 
 PACKAGE = "hostaudit_agent"
 SHEBANG = b"#!/usr/bin/env python3\n"
-MAIN = b"from hostaudit_agent.__main__ import run\n\nrun()\n"
+MAIN = b"""\
+import gc
+import sys
+from zipimport import zipimporter
+
+
+class Importer(zipimporter):
+    def get_filename(self, fullname):
+        inside = "/__init__.py" if self.is_package(fullname) else ".py"
+        return self.archive + "/" + self.prefix + fullname.rpartition(".")[2] + inside
+
+
+sys.path_hooks[:] = [Importer if hook is zipimporter else hook for hook in sys.path_hooks]
+sys.path_importer_cache.pop(sys.path[0], None)
+gc.set_threshold(20000)
+if sys.argv[1:2] == ["ring"]:  # once a minute, for ever: without what a whole reading needs
+    from hostaudit_agent.ring import main
+
+    sys.exit(main(sys.argv[2:]))
+from hostaudit_agent.__main__ import run
+
+run()
+"""
+"""zipimport compiles every module twice, the first time only to learn the name of its file (zipimport.py,
+get_filename); not to do so spares a quarter of the agent's time. Rounds of the garbage collector, over what was just
+compiled, cost another thirtieth: they come after 20,000 new objects, not after 700."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can name."""
 

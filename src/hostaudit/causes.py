@@ -48,13 +48,13 @@ RULES = (
     ),
     Rule(
         "conntrack-invalid-drop",
-        ("conntrack-invalid-policy-mismatch", "tcp-retransmit-high"),
+        ("asymmetric-path", "conntrack-invalid-policy-mismatch", "tcp-retransmit-high"),
         "Replies that are dropped are sent again; with another policy on the next host it works there and fails here.",
     ),
     Rule(
         "kube-proxy-invalid-drop",
-        ("tcp-retransmit-high",),
-        "Replies that are dropped are sent again.",
+        ("conntrack-invalid-drop", "tcp-retransmit-high"),
+        "It is kube-proxy's rule that drops them; replies that are dropped are sent again.",
     ),
     Rule(
         "icmp-frag-needed-blocked",
@@ -71,13 +71,31 @@ RULES = (
         ("syn-queue-overflow", "listen-queue-overflow", "connection-churn-high"),
         "More connections come at once than the queues take.",
     ),
-    Rule("close-wait-leak", ("fd-exhaustion",), "Each socket that is never closed keeps a file descriptor."),
+    Rule(
+        "hardening-contradiction",
+        ("rp-filter-strict", "ip-forward-disabled", "bridge-nf-call-off", "sysctl-drift"),
+        "A file sets what the container network cannot work with, and wins sooner or later.",
+    ),
+    Rule("kube-proxy-strict-arp", ("arp-cache-stale",), "Every node answers, and neighbours keep any of the answers."),
+    Rule(
+        "close-wait-leak",
+        ("fd-exhaustion", "ephemeral-port-exhaustion"),
+        "Each socket that is never closed keeps a file descriptor, and a client's a local port.",
+    ),
+    Rule("fd-exhaustion", ("listen-queue-overflow",), "Without a file descriptor accept() fails, and the queue fills."),
     Rule("connection-churn-high", ("ephemeral-port-exhaustion",), "Each new connection keeps a port for a minute."),
     Rule(
-        "nic-saturated", ("nic-drops", "tcp-retransmit-high"), "What does not fit the link is dropped and sent again."
+        "nic-saturated",
+        ("nic-drops", "tcp-retransmit-high", "tcp-retransmit-periodic"),
+        "What does not fit the link is dropped and sent again.",
     ),
-    Rule("nic-drops", ("tcp-retransmit-high",), "What is dropped here is sent again."),
+    Rule("nic-drops", ("tcp-retransmit-high", "tcp-retransmit-periodic"), "What is dropped here is sent again."),
     Rule("vxlan-tx-checksum-offload", ("tcp-retransmit-high",), "Packets with a bad checksum are sent again."),
+    Rule(
+        "tcp-retransmit-periodic",
+        ("tcp-retransmit-high",),
+        "The share is high because of the bursts; the job that makes them is the cause.",
+    ),
     Rule("xtables-lock-contention", ("service-endpoint-stale",), "Rules that cannot be written stay as they were."),
     Rule("service-endpoint-stale", ("conntrack-stale-dnat",), "Rules and flows still point to backends that are gone."),
 )

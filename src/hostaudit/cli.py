@@ -12,13 +12,21 @@ from hostaudit.errors import HostauditError
 INTERRUPTED = 99
 COMMANDS = {
     "run": "Read hosts and report what loses packets there.",
+    "report": "Show a run that was kept, in another format.",
     "plan": "Read hosts and plan the changes that would end the findings.",
     "apply": "Execute a plan: canary, batches, each guarded by an undo on the host.",
     "rollback": "Put back what a change found, unless somebody changed it since.",
+    "drift": "Tell what is not as it was, or not as it should be, since when and by whom; silent without news.",
+    "baseline": "Accept what is there, in a file for review and git.",
+    "history": "List the runs that are kept.",
+    "diff": "Tell what differs between two runs.",
     "log": "List who changed what, when, from where and why.",
-    "show": "Show an entry of the journal, or a whole change.",
+    "show": "Show an entry of the journal, a whole change, or a run.",
     "windows": "Say when changes are allowed.",
     "unlock": "Break the lock of a fleet whose change is surely over.",
+    "probe": "Ask the network: handshakes, path MTU, ARP, TLS, DNS; from here or from hosts.",
+    "trace": "Listen on every host while connecting, and say where packets die.",
+    "paths": "Say which ways are asymmetric by design, and what share of connections fails.",
     "explain": "Print the page of a check, or the list of checks.",
 }
 """Command -> its line of ``hostaudit --help``; the command itself is ``hostaudit.commands.<name>``."""

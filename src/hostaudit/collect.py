@@ -2,7 +2,8 @@
 
 Workers are daemon threads, bounded in number, with paced starts: a thread per host at once loses hosts to sshd's and
 the controller's own limits. One place, the calling thread, watches the deadline of every host's current step and ends
-what is late by closing it, so no blocking call needs to be trusted.
+what is late by closing it, so no blocking call needs to be trusted. It also counts who only waits, for a host that
+hangs or for the agent's two samples, and has others begin meanwhile.
 """
 
 from __future__ import annotations
@@ -11,58 +12,28 @@ import queue
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hostaudit import border, delivery, login
 from hostaudit.attempt import Attempt
 from hostaudit.failures import HostError, excerpt
 from hostaudit.local import LocalPipe
-from hostaudit.login import Flags, Login
 from hostaudit.model import Collected, Host, Unreachable
+from hostaudit.task import CollectOptions, Task
+from hostaudit.turns import PATIENCE, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from hostaudit.login import Login
     from hostaudit.ssh.connect import Connector
+    from hostaudit.task import Answered
+__all__ = ["CollectOptions", "ask", "collect"]
 
 PACE = 0.005
 """Seconds between the starts of two connections."""
 GRACE = 3.0
 """Seconds that a host's thread has to end once its time is over; then it is left behind."""
-RUN = 30.0
-"""Seconds for the agent's delivery and its work, beside the interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class CollectOptions:
-    """How to collect. Times in seconds, sizes in bytes."""
-
-    forks: int = 20
-    connect_timeout: float = 10.0
-    """For each step of connecting: TCP, ssh's greeting and key exchange, login."""
-    run_timeout: float | None = None
-    """From the login to the answer; by default the interval and 30 s."""
-    interval: float = 2.0
-    """Between the agent's two samples; 0: one sample."""
-    all_netns: bool = False
-    census: bool = False
-    max_output: int = 8 << 20
-    flags: Flags = field(default_factory=Flags)
-    """What the command line says about logging in."""
-    configured: Flags = field(default_factory=Flags)
-    """What ansible.cfg says (``inventory.configured``)."""
-
-    @property
-    def seconds(self) -> float:
-        """The whole time of a run on a host."""
-        return self.interval + RUN if self.run_timeout is None else self.run_timeout
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The agent's command line."""
-        chosen = (("--all-netns", self.all_netns), ("--census", self.census))
-        return ("--interval", f"{self.interval:g}", *(name for name, on in chosen if on))
 
 
 def collect(
@@ -78,7 +49,20 @@ def collect(
     sentences about settings that are not followed, each once. On KeyboardInterrupt every connection is closed and the
     exception goes on at once.
     """
-    return _Collection(hosts, agent, options, notice or _no_notice).run(progress)
+    task = Task(options.arguments, options.seconds, border.snapshot, made=Collected)
+    return _Collection(hosts, agent, options, [task] * len(hosts), notice or _no_notice).run(progress)
+
+
+def ask(
+    jobs: Sequence[tuple[Host, Task]],
+    agent: bytes,
+    options: CollectOptions,
+    progress: Callable[[Answered | Unreachable], object] | None = None,
+    notice: Callable[[str], object] | None = None,
+) -> list[Answered | Unreachable]:
+    """Have each host do its own task; otherwise as ``collect``."""
+    hosts, tasks = [host for host, _ in jobs], [task for _, task in jobs]
+    return _Collection(hosts, agent, options, tasks, notice or _no_notice).run(progress)
 
 
 def _no_notice(_text: str) -> None:
@@ -97,9 +81,15 @@ class _Collection:
     """One call of ``collect``."""
 
     def __init__(
-        self, hosts: Sequence[Host], agent: bytes, options: CollectOptions, notice: Callable[[str], object]
+        self,
+        hosts: Sequence[Host],
+        agent: bytes,
+        options: CollectOptions,
+        tasks: Sequence[Task],
+        notice: Callable[[str], object],
     ) -> None:
         self.hosts = hosts
+        self.tasks = tasks
         self.agent = agent
         self.options = options
         self.notice = notice
@@ -108,13 +98,13 @@ class _Collection:
         self.waiting = iter(range(len(hosts)))
         self.next_start = 0.0
         self.started: dict[int, tuple[Attempt, float]] = {}
-        self.done: queue.SimpleQueue[tuple[int, Collected | Unreachable]] = queue.SimpleQueue()
+        self.done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self.connector: Connector | None = None
+        self.turns = Turns(options.forks, len(hosts))
 
-    def run(self, progress: Callable[[Collected | Unreachable], object] | None) -> list[Collected | Unreachable]:
-        results: dict[int, Collected | Unreachable] = {}
-        for _ in range(min(max(1, self.options.forks), len(self.hosts))):
-            self._start_worker()
+    def run(self, progress: Callable[[Any], object] | None) -> list[Any]:
+        results: dict[int, Any] = {}
+        self._start_workers()
         try:
             while len(results) < len(self.hosts):
                 for number, result in self._next():
@@ -132,13 +122,16 @@ class _Collection:
                 self.connector.close()
         return [results[number] for number in range(len(self.hosts))]
 
-    def _next(self) -> list[tuple[int, Collected | Unreachable]]:
+    def _next(self) -> list[tuple[int, Any]]:
         """Wait for a result, or until a host is late; return what is to be taken as a result now."""
         with self.lock:
             started = list(self.started.items())
         now = time.monotonic()
-        abandoned: list[tuple[int, Collected | Unreachable]] = []
-        soonest = now + 1.0
+        abandoned: list[tuple[int, Any]] = []
+        soonest = now + PATIENCE
+        with self.lock:
+            self.turns.look(sum(now - a.since > PATIENCE for _, (a, _) in started), now, time.process_time())
+        self._start_workers()
         for number, (attempt, began) in started:
             if attempt.deadline > now:
                 soonest = min(soonest, attempt.deadline)
@@ -153,9 +146,15 @@ class _Collection:
         if abandoned:
             return abandoned
         try:
-            return [self.done.get(timeout=max(0.01, min(soonest - now, 1.0)))]
+            return [self.done.get(timeout=max(0.01, soonest - now))]
         except queue.Empty:
             return []
+
+    def _start_workers(self) -> None:
+        with self.lock:
+            missing = self.turns.hire()
+        for _ in range(missing):
+            self._start_worker()
 
     def _start_worker(self) -> None:
         threading.Thread(target=self._work, daemon=True, name="hostaudit-host").start()
@@ -164,7 +163,7 @@ class _Collection:
         """Take one host after the other until none is left."""
         while True:
             with self.lock:
-                number = next(self.waiting, None)
+                number = next(self.waiting, None) if self.turns.take() else None
                 if number is None:
                     return
                 start = max(time.monotonic(), self.next_start)
@@ -180,40 +179,41 @@ class _Collection:
                 return  # another worker has taken this one's place
             self.done.put((number, result))
 
-    def _one(self, number: int, attempt: Attempt, began: float) -> Collected | Unreachable:
+    def _one(self, number: int, attempt: Attempt, began: float) -> Any:
         """Read one host. Whatever goes wrong is its result."""
-        host = self.hosts[number]
+        host, task = self.hosts[number], self.tasks[number]
         try:
             how = login.resolve(host, self.options.flags, self.options.configured)
-            answer = self._local(how, attempt) if how.local else self._remote(how, attempt)
-            snapshot = border.snapshot(_body(answer, host.name), host.name)
+            answer = self._local(how, attempt, task) if how.local else self._remote(how, attempt, task)
+            value = task.decode(_body(answer, host.name), host.name)
         except HostError as failure:
             reason = attempt.late if attempt.expired else failure
             return self._unreachable(number, reason, time.monotonic() - began)
         except Exception as bug:  # noqa: BLE001 - one host's trouble is never another's
             reason = HostError("agent", f"internal error: {type(bug).__name__}: {excerpt(str(bug))}; please report it")
             return self._unreachable(number, attempt.late if attempt.expired else reason, time.monotonic() - began)
-        return Collected(host, snapshot, round(time.monotonic() - began, 3))
+        return task.made(host, value, round(time.monotonic() - began, 3))
 
     def _unreachable(self, number: int, failure: HostError, seconds: float) -> Unreachable:
         return Unreachable(self.hosts[number], failure.kind, border.text(failure.reason), round(seconds, 3))
 
-    def _request(self, how: Login, python: tuple[str, ...]) -> delivery.Request:
+    def _request(self, how: Login, task: Task, python: tuple[str, ...]) -> delivery.Request:
         options = self.options
         return delivery.Request(
             agent=self.agent,
-            arguments=options.arguments,
+            arguments=task.arguments,
             python=python,
             become=how.become,
             become_user=how.become_user,
             become_password=how.become_password,
-            seconds=options.seconds,
+            seconds=task.seconds,
             max_output=options.max_output,
+            live=task.live,
         )
 
-    def _local(self, how: Login, attempt: Attempt) -> delivery.Answer:
-        request = self._request(how, how.python or (sys.executable,))
-        until = attempt.enter(self.options.seconds + GRACE, f"{how.name}: the agent did not end in time") - GRACE
+    def _local(self, how: Login, attempt: Attempt, task: Task) -> delivery.Answer:
+        request = self._request(how, task, how.python or (sys.executable,))
+        until = attempt.enter(task.seconds + GRACE, f"{how.name}: the agent did not end in time") - GRACE
         pipe = LocalPipe(request.command)
         attempt.hold(pipe.kill)
         try:
@@ -221,7 +221,7 @@ class _Collection:
         finally:
             pipe.close()
 
-    def _remote(self, how: Login, attempt: Attempt) -> delivery.Answer:
+    def _remote(self, how: Login, attempt: Attempt, task: Task) -> delivery.Answer:
         from hostaudit.ssh import connect, route
 
         with self.lock:
@@ -231,11 +231,11 @@ class _Collection:
             self._notice_once(f"{setting} is not followed by this program")
         connection = connector.connect(way, attempt)
         where = way.hops[-1].where
-        request = self._request(how, how.python)
+        request = self._request(how, task, how.python)
         try:
             # ``delivery`` knows best what is late and says so first; the watch is for what blocks below it.
-            late = f"{where} took the login, but its connection hangs: no answer within {self.options.seconds:g} s"
-            until = attempt.enter(self.options.seconds + GRACE, late) - GRACE
+            late = f"{where} took the login, but its connection hangs: no answer within {task.seconds:g} s"
+            until = attempt.enter(task.seconds + GRACE, late) - GRACE
             return connect.deliver(connection, request, where, until)
         finally:
             connect.close(connection)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
-from hostaudit.checks import Check, View, _guests, all_checks, unknown
+from hostaudit.checks import Check, Fleet, View, _guests, all_checks, unknown
 from hostaudit.cohort import SMALLEST, cohorts
 from hostaudit.model import Collected, Finding, Grade, HostReport, Severity, Status, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from hostaudit.policy import Policy
+    from hostaudit.probed import Probes
     from hostaudit_agent.snapshot import Namespace, Snapshot
 
 BUG = "bug"
@@ -21,21 +23,53 @@ BUG = "bug"
 
 
 def evaluate(
-    collected: Sequence[Collected], policy: Policy, checks: Mapping[str, Check] | None = None
+    collected: Sequence[Collected],
+    policy: Policy,
+    checks: Mapping[str, Check] | None = None,
+    probes: Probes | None = None,
 ) -> list[Finding]:
     """Run every check over every host that answered; worst first, then by check and host."""
     wanted = [c for c in (all_checks() if checks is None else checks).values() if c.id not in policy.off]
     findings: list[Finding] = []
+    for check in wanted:
+        if check.fleet is not None:
+            findings += _fleet(check, collected, policy, probes)
     for members in cohorts(collected).values():
         for check in wanted:
-            views = [View(one.host, one.snapshot, policy, check) for one in members]
+            if check.fleet is not None:
+                continue
+            memo: dict[Any, Any] = {}
+            views = [View(one.host, one.snapshot, policy, check, memo=memo) for one in members]
             if check.cohort is not None:
                 findings += _cohort(check, views)
             else:
-                for view in views:
-                    peers = tuple(v for v in views if v is not view)
+                for place, view in enumerate(views):
+                    peers = _Others(views, place)
                     findings += [_one(check, v) for v in _namespaces(replace(view, peers=peers))]
     return sorted(findings, key=order)
+
+
+class _Others(Sequence[View]):
+    """All views but one, without a copy for every host of a cohort and every check."""
+
+    def __init__(self, views: Sequence[View], left_out: int) -> None:
+        self._views = views
+        self._left_out = left_out
+
+    def __len__(self) -> int:
+        return len(self._views) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> View: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[View]: ...
+
+    def __getitem__(self, index: int | slice) -> View | Sequence[View]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        return self._views[number + (number >= self._left_out)]
 
 
 def order(finding: Finding) -> tuple[object, ...]:
@@ -86,7 +120,7 @@ def _report(one: Collected) -> HostReport:
 def _namespaces(view: View) -> Iterator[View]:
     yield view
     for space in view.snapshot.namespaces:
-        yield replace(view, snapshot=_of_namespace(view.snapshot, space), netns=space.name, peers=())
+        yield replace(view, snapshot=_of_namespace(view.snapshot, space), netns=space.name, peers=(), memo={})
 
 
 def _of_namespace(whole: Snapshot, space: Namespace) -> Snapshot:
@@ -98,6 +132,10 @@ def _of_namespace(whole: Snapshot, space: Namespace) -> Snapshot:
         firewall=space.firewall,
         link=space.link,
         counters=space.counters,
+        device=space.device,
+        route=space.route,
+        neighbour=space.neighbour,
+        sockets=space.sockets,
         namespaces=[],
     )
 
@@ -105,7 +143,7 @@ def _of_namespace(whole: Snapshot, space: Namespace) -> Snapshot:
 def _missing(check: Check, view: View) -> str:
     """Return why a surface that the check reads is not there; empty when all are."""
     for surface in check.reads:
-        if getattr(view.snapshot, surface) is None:
+        if surface != "probes" and getattr(view.snapshot, surface) is None:
             reasons = [u.reason for u in view.unread(surface) if u.surface == surface]
             return f"{surface} was not read: {reasons[0] if reasons else 'the agent gave no reason'}"
     return ""
@@ -132,6 +170,20 @@ def _cohort(check: Check, views: Sequence[View]) -> list[Finding]:
         return []
     try:
         return [replace(f, check=check.id) for f in check.cohort(readable)]
+    except Exception as bug:  # noqa: BLE001 - as above
+        return [replace(_bug(bug), check=check.id, hosts=tuple(v.host.name for v in readable))]
+
+
+def _fleet(check: Check, collected: Sequence[Collected], policy: Policy, probes: Probes | None) -> list[Finding]:
+    assert check.fleet is not None  # noqa: S101 - the others go another way
+    if "probes" in check.reads and probes is None:
+        return []
+    views = [View(one.host, one.snapshot, policy, check) for one in sorted(collected, key=lambda c: c.host.name)]
+    readable = tuple(v for v in views if not _missing(check, v))
+    blind = [] if "probes" in check.reads else [(v.host.name, why) for v in views if (why := _missing(check, v))]
+    left = [replace(unknown(why), check=check.id, host=name) for name, why in blind]
+    try:
+        return left + [replace(f, check=check.id) for f in check.fleet(Fleet(readable, policy, check, probes))]
     except Exception as bug:  # noqa: BLE001 - as above
         return [replace(_bug(bug), check=check.id, hosts=tuple(v.host.name for v in readable))]
 

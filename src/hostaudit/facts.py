@@ -9,6 +9,7 @@ A path is the way through ``hostaudit_agent.snapshot``, joined by dots; None is 
     sysctl.effective.rp_filter.eth0/100
     link.links.eth0/100.mtu                                       an interface, by its name
     firewall.invalid.iptables-legacy/ip/filter/PVEFW-FORWARD      the texts of that chain's rules, no counters
+    firewall.mss                                                  the texts of all rules that lower the MSS
 
 What moves by itself (counters, numbers of entries, positions of rules) is no fact: a plan would be stale at once.
 """
@@ -20,7 +21,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from hostaudit_agent.snapshot import Link, Owner, Rule
+from hostaudit_agent.snapshot import Link, MssRule, Owner, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,6 +142,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         if value and isinstance(value[0], Owner):
             return sorted({owner.name for owner in value})
+        if value and isinstance(value[0], MssRule):
+            return sorted(f"{rule.backend} {rule.family} {rule.table} {rule.chain}: {rule.text}" for rule in value)
         return [_plain(v) for v in value]
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
@@ -154,7 +157,7 @@ def _unread(snapshot: Snapshot, path: str) -> str:
         if of != surface or one.netns:
             continue
         configured = what == "configured" and ".configured" in part
-        backend = surface == "firewall" and part.startswith("invalid.") and "/" in what
+        backend = surface == "firewall" and part.startswith(("invalid.", "mss")) and "/" in what
         if configured or backend or part == what or part.startswith(f"{what}."):
             return one.reason
     return ""

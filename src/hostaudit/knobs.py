@@ -1,8 +1,7 @@
 """Which settings a role moves on one host, what they are now, and whether that host can set them. Pure.
 
 One entry of ``ROLES`` per role of the collection that a check names as its remedy; the variables are those of the
-role's ``meta/argument_specs.yml``. ``mss_clamp`` has none: no check names it, and no snapshot shows whether its rules
-are there, so a change could not be read back. The check that will name it brings that surface, and its entry here.
+role's ``meta/argument_specs.yml``. What host.fw of Proxmox VE takes is in ``hostfw``.
 """
 
 from __future__ import annotations
@@ -10,21 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hostaudit import owners
-from hostaudit.checks import _invalid, _loosen
-from hostaudit.facts import chain, escaped
+from hostaudit import hostfw, owners
+from hostaudit.checks import _loosen, _mss
+from hostaudit.facts import escaped
 from hostaudit.model import KnobChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from hostaudit_agent.snapshot import Link, Proxmox, Snapshot
+    from hostaudit_agent.snapshot import Link, Snapshot
 
 HOST_FW = "host.fw "
-"""With this begin the names of options of Proxmox VE's host.fw, with the next those of interfaces' MTUs."""
+"""With this begin the names of options of Proxmox VE's host.fw, with the next those of interfaces' MTUs and clamps."""
 MTU = "mtu "
+MSS = "mss "
 ALLOW_INVALID = f"{HOST_FW}{_loosen.OPTION}"
-_FIREWALLS = frozenset({"pve-firewall", "proxmox-firewall"})
 _ALWAYS = ("platform.kernel", "platform.owners", "platform.container", "platform.first_netns")
 _PROXMOX = ("implementation", "running", "mounted", "ignored", "comments")
 HASHSIZE = "nf_conntrack hashsize"
@@ -32,8 +31,6 @@ _BUCKETS = 512
 """The kernel's hash has whole pages of heads of 8 bytes (nf_conntrack_core.c), so the role rounds up to this."""
 _OF_MODULES = ("net.netfilter.", "net.bridge.")
 """Keys that come with a module; the role loads it first."""
-_AGREES = {("docker", "net.ipv4.ip_forward")}
-"""Owners that only ever write what is wanted: Docker switches forwarding on, never off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +91,7 @@ def _why_not(key: str, snapshot: Snapshot) -> str:
         remedy = "set it on the host that runs this container" if inside else "/proc/sys is mounted read-only"
         return f"not settable here: {key} is read-only{place}; {remedy}"
     writer = owners.writer(platform, key)
-    if writer and (writer.name, key) not in _AGREES:
+    if writer and not writer.agrees:
         where = f"set it in {writer.place}" if writer.place else "the value is fixed there"
         return f"{writer.name} writes {key} again {writer.when}: {where}"
     return ""
@@ -179,81 +176,47 @@ def _host_fw(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves
     yield Moves(
         facts=tuple(f"platform.proxmox.{name}" for name in _PROXMOX),
         owner=owners.firewall(snapshot.platform),
-        refused=_pve_why_not(proxmox, variables) or _pve_too_old(proxmox, variables["pve_firewall_options"]),
+        refused=hostfw.why_not(proxmox, variables) or hostfw.too_old(proxmox, variables["pve_firewall_options"]),
     )
     for option, value in variables["pve_firewall_options"].items():
-        running, paths = _runs(option, snapshot)
+        running, paths = hostfw.runs(option, snapshot)
         knob = KnobChange(f"{HOST_FW}{option}", running, proxmox.options.get(option), str(value))
         yield Moves((knob,), (*paths, f"platform.proxmox.options.{option}"))
 
 
-def _runs(option: str, snapshot: Snapshot) -> tuple[str | None, list[str]]:
-    """Return the value that the kernel shows for an option of host.fw, and the paths that it was taken from.
+# ---- rules that clamp the MSS -----------------------------------------------------------------------------------
 
-    ``nf_conntrack_allow_invalid`` is no key of the kernel: it runs as 0 while the rule that it leaves out is there.
+
+def _clamp(variables: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves]:
+    """Move the size of each clamp: ``pmtu``, or bytes for IPv4. Only the role's own unit writes its rules again."""
+    links = {link.name for link in snapshot.link.links} if snapshot.link else set()
+    size = str(variables.get("mss_clamp_size", "pmtu"))
+    for name in variables["mss_clamp_interfaces"]:
+        if name not in links:
+            yield Moves(refused=f"not settable here: there is no interface {name}")
+            continue
+        knob = KnobChange(f"{MSS}{name}", _clamped(name, size, snapshot), None, size)
+        yield Moves((knob,), ("firewall.mss", f"link.links.{escaped(name)}.mtu", f"link.links.{escaped(name)}.kind"))
+
+
+def _clamped(name: str, wanted: str, snapshot: Snapshot) -> str | None:
+    """Return the size to which rules lower the MSS both ways over an interface; ``none`` where they do not.
+
+    Where there are several sizes, it is the wanted one if both ways have it. None: the rules were not read.
     """
-    if option == _loosen.OPTION:
-        if snapshot.firewall is None:
-            return None, []
-        rules = [
-            r
-            for r in snapshot.firewall.invalid
-            if r.chain not in _invalid.ALWAYS_THERE and _loosen.owner(r) in _FIREWALLS
-        ]
-        return "0" if rules else "1", sorted({chain(rule) for rule in rules})
-    key = f"net.netfilter.{option}"
-    knob = snapshot.sysctl.knobs.get(key) if snapshot.sysctl else None
-    return (knob.running if knob else None), [f"sysctl.knobs.{key}.running"]
-
-
-def _pve_why_not(proxmox: Proxmox, variables: Mapping[str, Any]) -> str:
-    """Return why host.fw cannot be changed, or would not be taken, with these variables of the role."""
-    if not proxmox.mounted:
-        return "not settable here now: /etc/pve is not mounted; see `systemctl status pve-cluster`"
-    if proxmox.quorate is False:
-        return "not settable here now: the cluster has no quorum, so /etc/pve is read-only; see `pvecm status`"
-    if proxmox.running is False:
-        return "not settable here now: the firewall's daemon does not run, so nothing would take the option"
-    deleted = [
-        f"{m.file}:{m.line}: {m.text}" for m in proxmox.misread if m.file == proxmox.options_file and m.perl is None
-    ]
-    by_file = variables.get("pve_firewall_method") == "file"
-    if (lost := [*proxmox.ignored, *deleted]) and not by_file:
-        return (
-            f"host.fw has a line that Proxmox VE does not take and would delete when it saves: {lost[0]!r}; "
-            "correct it or take it out, or keep it with pve_firewall_method=file, then plan again"
-        )
-    if proxmox.comments and not by_file and not variables.get("pve_firewall_drop_comments"):
-        return (
-            f"host.fw has comments, which Proxmox VE deletes when it saves: {proxmox.comments[0]!r}; "
-            "pve_firewall_method=file keeps them and pve_firewall_drop_comments=true lets them go: set one of them in "
-            "the inventory, or with -e for plan and apply alike"
-        )
-    refused = [m for m in proxmox.misread if m.refuses and proxmox.implementation == "nftables"]
-    if refused:
-        return (
-            f"proxmox-firewall refuses {refused[0].file} because of line {refused[0].line}, so it would take no "
-            "change; correct that line, then plan again"
-        )
-    return ""
-
-
-def _pve_too_old(proxmox: Proxmox, options: Mapping[str, Any]) -> str:
-    """Return why the live implementation would not do what the options say; empty where it would."""
-    version = proxmox.packages.get("proxmox-firewall", "")
-    honoured = not version or owners.release(version) >= owners.NFT_HONOURS_INVALID
-    if proxmox.implementation != "nftables" or _loosen.OPTION not in options or honoured:
-        return ""
-    return (
-        f"it would have no effect: proxmox-firewall {version} drops INVALID packets of guests whatever host.fw says; "
-        "upgrade it to 0.7.0 or later, then plan again"
-    )
+    if snapshot.firewall is None:
+        return None
+    out, back = _mss.ways(snapshot.firewall, name)
+    if wanted in out & back:
+        return wanted
+    return ", ".join(sorted(out | back)) if out and back else "none"
 
 
 ROLES: Mapping[str, Callable[[Mapping[str, Any], Snapshot], Iterator[Moves]]] = {
     "conntrack_table": _table,
     "conntrack_timeouts": _timeouts,
     "link_mtu": _mtu,
+    "mss_clamp": _clamp,
     "neighbour_table": _neighbours,
     "pve_firewall": _host_fw,
     "rp_filter": _rp_filter,

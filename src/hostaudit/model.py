@@ -66,16 +66,24 @@ class Host:
         """Virtual addresses that guests answer for (``hostaudit_vips``) -> the guests that do, where they are named.
 
         A list or ``10.0.0.100,10.0.0.101``; or a table, address -> names or VMIDs: ``{"10.0.0.100": "worker1,102"}``.
+        An address may have a port, ``10.0.0.100:443`` or ``[2001:db8::1]:443``, which probes use; here it is left out.
         """
         given = self.variables.get("hostaudit_vips", ())
         pairs = given.items() if isinstance(given, dict) else ((address, ()) for address in _words(given))
-        return {str(address).strip(): _words(guests) for address, guests in pairs if str(address).strip()}
+        return {bare: _words(guests) for address, guests in pairs if (bare := _without_port(str(address).strip()))}
 
     @property
     def cohort(self) -> str:
         """The hosts that should be alike: ``hostaudit_cohort``, else the first group by name, else ``all``."""
         given = str(self.variables.get("hostaudit_cohort", "")).strip()
         return given or (self.groups[0] if self.groups else "all")
+
+
+def _without_port(text: str) -> str:
+    """Return an address without its port; IPv6 has one in brackets only."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text
 
 
 def _words(given: Any) -> tuple[str, ...]:
@@ -257,7 +265,7 @@ class KnobChange:
     """One setting that a change moves."""
 
     knob: str
-    """``net.netfilter.nf_conntrack_max``; ``host.fw nf_conntrack_allow_invalid``; ``mtu vmbr0``"""
+    """``net.netfilter.nf_conntrack_max``; ``host.fw nf_conntrack_allow_invalid``; ``mtu vmbr0``; ``mss wg0``"""
     running: str | None
     configured: str | None
     then: str

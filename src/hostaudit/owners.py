@@ -1,7 +1,7 @@
 """What writes a knob again after somebody else changed it, and where that program reads its value. Pure.
 
-Sources: pve-firewall src/PVE/Firewall.pm (loop of 10 s), proxmox-firewall src/firewall.rs (5 s), kube-proxy
-cmd/kube-proxy/app/conntrack.go, Cilium pkg/datapath/loader/base.go, Docker's bridge driver.
+``writer`` answers for one key on one host. ``hostaudit.writers`` is the table of all of them, with where each fact is
+known from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hostaudit import writers
+from hostaudit.writers import Writes
+
 if TYPE_CHECKING:
+    from hostaudit.writers import Known
     from hostaudit_agent.snapshot import Owner, Platform, Proxmox
 
 CONNTRACK_MAX = "net.netfilter.nf_conntrack_max"
@@ -26,24 +30,6 @@ PVE_UNWRITTEN = "nf_conntrack_tcp_timeout_syn_recv"
 NFT_HONOURS_INVALID = (0, 7, 0)
 """proxmox-firewall from which on every chain honours ``nf_conntrack_allow_invalid`` (its changelog)."""
 
-_PVE_OPTIONS = {
-    CONNTRACK_MAX: "nf_conntrack_max",
-    "net.netfilter.nf_conntrack_tcp_timeout_established": "nf_conntrack_tcp_timeout_established",
-    "net.netfilter.nf_conntrack_tcp_timeout_syn_recv": "nf_conntrack_tcp_timeout_syn_recv",
-}
-_PVE_FORCED = (
-    "net.bridge.bridge-nf-call-iptables",
-    "net.bridge.bridge-nf-call-ip6tables",
-    "net.ipv4.tcp_syncookies",
-)
-_KUBE_PROXY = {
-    CONNTRACK_MAX: "conntrack.maxPerCore and conntrack.min",
-    "net.netfilter.nf_conntrack_tcp_timeout_established": "conntrack.tcpEstablishedTimeout",
-    "net.netfilter.nf_conntrack_tcp_timeout_close_wait": "conntrack.tcpCloseWaitTimeout",
-    "net.ipv4.conf.all.route_localnet": "iptables.localhostNodePorts",
-}
-_CILIUM = re.compile(r"net\.ipv4\.conf\.(all|lxc[^.]*|cilium_[^.]*)\.rp_filter")
-
 
 @dataclass(frozen=True, slots=True)
 class Writer:
@@ -56,6 +42,8 @@ class Writer:
     """Where it reads the value that it writes; a phrase that follows ``set it in``. Empty: the value is fixed."""
     option: str = ""
     """The option's name in host.fw; empty where the value cannot be chosen, or elsewhere."""
+    agrees: bool = False
+    """It only ever writes what a remedy of that key would write, too."""
 
 
 def present(platform: Platform | None, name: str) -> Owner | None:
@@ -69,7 +57,7 @@ def firewall(platform: Platform | None) -> str:
     proxmox = platform.proxmox if platform else None
     if proxmox is None or proxmox.running is False:
         return ""
-    return {"iptables": "pve-firewall", "nftables": "proxmox-firewall"}.get(proxmox.implementation, "")
+    return {"iptables": writers.PVE, "nftables": writers.RUST}.get(proxmox.implementation, "")
 
 
 def release(version: str) -> tuple[int, ...]:
@@ -93,19 +81,19 @@ def writer(platform: Platform | None, key: str) -> Writer | None:
     if platform is None:
         return None
     key = ALIASES.get(key, key)
-    pve = firewall(platform)
-    if pve and platform.proxmox:
-        place = f"[OPTIONS] of {host_fw(platform.proxmox)}"
-        name = _PVE_OPTIONS.get(key, "")
-        silent = name == PVE_UNWRITTEN and name in platform.proxmox.options
-        if pve == "pve-firewall" and (name or key in _PVE_FORCED) and not silent:
-            return Writer(pve, "every 10 s", place if name else "", name)
-        if pve == "proxmox-firewall" and name and name in platform.proxmox.options:
-            return Writer(pve, "every 5 s", place, name)
-    if key in _KUBE_PROXY and present(platform, "kube-proxy"):
-        return Writer("kube-proxy", "when it starts", f"its ConfigMap, {_KUBE_PROXY[key]}")
-    if _CILIUM.fullmatch(key) and present(platform, "cilium"):
-        return Writer("cilium", "when its agent starts", "")
-    if key == "net.ipv4.ip_forward" and present(platform, "docker"):
-        return Writer("docker", "when it starts", '/etc/docker/daemon.json, "ip-forward"')
+    here = {owner.name for owner in platform.owners}.difference(writers.FIREWALLS) | {firewall(platform)}
+    for one in writers.KNOWN:
+        if one.name in here and re.fullmatch(one.keys, key) and _writes(platform, one, key):
+            chosen = one.place == writers.HOST_FW and platform.proxmox is not None
+            name = key.rpartition(".")[2] if chosen else ""
+            place = one.place.replace("host.fw", host_fw(platform.proxmox)) if platform.proxmox else one.place
+            return Writer(one.name, one.when, place, name, one.agrees)
     return None
+
+
+def _writes(platform: Platform, one: Known, key: str) -> bool:
+    """Say whether the program writes the key on this host, as far as the host tells."""
+    if one.writes is Writes.ALWAYS:
+        return True
+    given = one.place == writers.HOST_FW and option(platform, key.rpartition(".")[2]) is not None
+    return given is (one.writes is Writes.IF_SET)

@@ -15,6 +15,7 @@ from hostaudit.facts import take
 from hostaudit.halves import halves, with_risk
 from hostaudit.knobs import Moves, moves
 from hostaudit.model import Collected, Declined, Plan, PlannedChange, Status, Unreachable
+from hostaudit.writers import FIREWALLS, longest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,11 +30,8 @@ READ_AGAIN = 8
 """Seconds, estimated: the host read again, two samples three seconds apart, and judged."""
 UNDONE = 10
 """Seconds, estimated: the guard puts back what it kept."""
-PERIOD = {"pve-firewall": 10, "proxmox-firewall": 5}
-"""Seconds between two rounds of a program that writes its knobs again (pve-firewall src/PVE/Service/pve_firewall.pm,
-proxmox-firewall src/bin/proxmox-firewall.rs)."""
 COMPILE = 5
-"""Seconds that such a program needs to make its rules, above its period."""
+"""Seconds that a program that works in rounds (``writers.period``) needs to make its rules, above its period."""
 SETTLE = {"link_mtu": 5}
 """Seconds that a role's change needs until it holds: a carrier that flaps."""
 
@@ -141,7 +139,7 @@ def _left(finding: Finding, snapshot: Snapshot) -> str:
         return f"it is in another network namespace ({finding.netns}), where roles change nothing"
     if finding.check in _KERNELS and platform and platform.container and table and not table.max_writable:
         return f"not settable here, in this {platform.container} container; set it on the host that runs this container"
-    if finding.owner in PERIOD:  # host.fw could be changed: the advice says why it is not proposed
+    if finding.owner in FIREWALLS:  # host.fw could be changed: the advice says why it is not proposed
         return "nothing is proposed without a decision of yours"
     return f"{finding.owner} owns the setting, which is changed there" if finding.owner else "no role changes this here"
 
@@ -197,14 +195,14 @@ def duration(role: str, owner: str) -> tuple[int, int]:
 
     An owner that works in rounds has to take the value first; afterwards two of its rounds are watched.
     """
-    period = PERIOD.get(owner, 0)
+    period = longest(owner)
     settles = SETTLE.get(role, 0) + (period + COMPILE if period else 0)
     return CONFIRMED + settles + READ_AGAIN + 2 * period, UNDONE + settles + READ_AGAIN
 
 
 def _risky(changes: Sequence[PlannedChange]) -> tuple[PlannedChange, ...]:
     """Return the changes with what it costs that not all hosts are changed at the same instant."""
-    period = max((PERIOD.get(change.owner, 0) for change in changes), default=0)
+    period = max((longest(change.owner) for change in changes), default=0)
     return with_risk(changes, CONFIRMED + period + COMPILE + READ_AGAIN, period + COMPILE)
 
 
@@ -220,7 +218,7 @@ def _proof(checks: Iterable[str], wanted: Moves) -> str:
     most = 4
     reads = [f"{knob.knob} reads {knob.then}" for knob in wanted.knobs]
     more = [f"{len(reads) - most} more likewise"] if len(reads) > most else []
-    period = PERIOD.get(wanted.owner)
+    period = longest(wanted.owner)
     when = f"within {period + COMPILE} s, and after two rounds of {wanted.owner}" if period else "at once"
     parts = [f"{', '.join(reads[:most] + more)}, {when}.", f"{', '.join(checks)}: pass, read again."]
     if "conntrack-invalid-drop" in checks:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from hostaudit.waivers import Waiver
 
 Number = int | float
-SECTIONS = ("profile", "checks", "waivers", "windows")
-"""The windows are read by ``hostaudit.windows``."""
+SECTIONS = ("profile", "checks", "waivers", "windows", "history", "drift")
+"""The windows are read by ``hostaudit.windows``, the last two by ``hostaudit.drift.settings``."""
 
 
 @dataclass(frozen=True, slots=True)

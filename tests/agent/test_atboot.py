@@ -83,3 +83,23 @@ def test_debian_links_etc_modules_there(top: Path, target: str) -> None:
 def test_a_kernel_without_modules_has_them_or_will_never(top: Path) -> None:
     (top / "proc/modules").unlink()
     assert set(loaded(Root(str(top)))) == {"nf_conntrack", "br_netfilter"}
+
+
+def test_the_initramfs_loads_before_all_others(top: Path) -> None:
+    write(top, "etc/initramfs-tools/modules", "# with its hash\nnf_conntrack hashsize=65536\n")
+    write(top, "etc/modprobe.d/cis.conf", "blacklist nf_conntrack\n")
+    assert loaded(Root(str(top))) == {"nf_conntrack": "/etc/initramfs-tools/modules:2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("etc/modprobe.d/cis.conf", "blacklist br-netfilter\n"),
+        ("proc/cmdline", "quiet modprobe.blacklist=br_netfilter\n"),
+    ],
+)
+def test_what_is_blacklisted_is_not_loaded(top: Path, name: str, text: str) -> None:
+    write(top, "etc/modules-load.d/k8s.conf", "br_netfilter\n")
+    assert loaded(Root(str(top))) == {"br_netfilter": "/etc/modules-load.d/k8s.conf:1"}
+    write(top, name, text)
+    assert loaded(Root(str(top))) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -23,6 +24,20 @@ if TYPE_CHECKING:
 NODES = Path(__file__).parent.parent / "nodes"
 CPU_MS, PEAK_KIB = 150, 40 * 1024
 OLDEST = (3, 9)
+COMPILED = """
+import builtins, collections, runpy, sys
+compiled, real = collections.Counter(), builtins.compile
+def counted(source, name, *more, **named):
+    compiled[str(name)] += 1
+    return real(source, name, *more, **named)
+builtins.compile = counted
+sys.argv = [sys.argv[1], "--interval=0"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit:
+    pass
+print({name: times for name, times in compiled.items() if "hostaudit_agent" in name}, file=sys.stderr)
+"""
 
 
 def interpreters() -> dict[str, str]:
@@ -98,6 +113,15 @@ def test_it_is_light(agent: Path, version: str) -> None:
     runs = [run(agent, "--interval=0", python=PYTHONS[version]) for _ in range(3)]
     assert min(one.cpu_ms for one in runs) <= CPU_MS
     assert min(one.peak_kib for one in runs) <= PEAK_KIB
+
+
+@pytest.mark.parametrize("version", sorted(PYTHONS))
+def test_each_module_is_compiled_once(agent: Path, version: str) -> None:
+    command = [PYTHONS[version], "-I", "-S", "-c", COMPILED, str(agent)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    times = ast.literal_eval(done.stderr)
+    assert f"{agent}/hostaudit_agent/collectors/firewall.py" in times
+    assert set(times.values()) == {1}
 
 
 def test_the_oldest_python_is_among_them() -> None:

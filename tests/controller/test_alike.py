@@ -13,9 +13,9 @@ from hostaudit_agent.snapshot import Firewall, Knob, Link, LinkTable, Platform, 
 
 
 @dataclass
-class Nat:
+class Mark:
     text: str
-    chain: str = "POSTROUTING"
+    chain: str = "PREROUTING"
     packets: int = 0
 
 
@@ -23,12 +23,12 @@ class Nat:
 class Later(Firewall):
     """A firewall surface as a later version may have it."""
 
-    nat: list[Nat] = field(default_factory=list)
+    mangle: list[Mark] = field(default_factory=list)
 
 
-def snapshot(name, number, *, masquerade=True):
+def snapshot(name, number, *, marks=True):
     rules = [
-        Nat(f"-A POSTROUTING -s 10.244.{number}.0/24 -o eth0 -m comment --comment {name} -j MASQUERADE", packets=number)
+        Mark(f"-A PREROUTING -s 10.244.{number}.0/24 -i eth0 -m comment --comment {name} -j TPROXY", packets=number)
     ]
     return Snapshot(
         agent="1",
@@ -36,7 +36,7 @@ def snapshot(name, number, *, masquerade=True):
         interval=3.0,
         privileged=True,
         platform=Platform(name, "6.1.0", cpus=number, uptime=float(number)),
-        firewall=Later(invalid=[], notrack=[], backends={"nftables": number}, nat=rules if masquerade else []),
+        firewall=Later(invalid=[], notrack=[], backends={"nftables": number}, mangle=rules if marks else []),
         sysctl=Sysctl({f"net.ipv4.conf.veth{number}abcd.rp_filter": Knob("1"), "net.ipv4.ip_forward": Knob("1")}),
         link=LinkTable([Link("eth0", 2, 1500), Link(f"tap{number}i0", 3, 1400 + number)]),
     )
@@ -48,12 +48,12 @@ def fleet(odd_one):
     return evaluate(hosts, Policy(), {"fleet-outlier": all_checks()["fleet-outlier"]})
 
 
-def test_the_new_node_without_masquerade_falls_out_though_no_check_knows_such_rules():
-    (finding,) = [f for f in fleet(snapshot("node5", 5, masquerade=False)) if f.status is Status.FAIL]
+def test_the_node_that_lacks_a_rule_falls_out_though_no_check_knows_such_rules():
+    (finding,) = [f for f in fleet(snapshot("node5", 5, marks=False)) if f.status is Status.FAIL]
     assert finding.host == "node5"
     assert finding.evidence["differences"] == 1
     assert finding.evidence["differs"][0]["what"] == (
-        "firewall.nat[POSTROUTING -A POSTROUTING -s <address> -o eth0 -m comment --comment <host> -j MASQUERADE]"
+        "firewall.mangle[PREROUTING -A PREROUTING -s <address> -i eth0 -m comment --comment <host> -j TPROXY]"
     )
 
 
@@ -63,7 +63,7 @@ def test_numbers_names_addresses_and_guests_of_one_host_are_no_difference():
 
 
 def test_what_was_not_read_is_no_difference():
-    blind = snapshot("node5", 5, masquerade=False)
+    blind = snapshot("node5", 5, marks=False)
     blind.unread = [Unread("firewall.nftables", "needs CAP_NET_ADMIN")]
     assert [f.status for f in fleet(blind)] == [Status.PASS, Status.UNKNOWN]
 
@@ -81,7 +81,9 @@ def test_rules_that_every_host_has_for_itself_make_nobody_an_outlier():
     hosts = [Collected(Host(f"node{n}"), snapshot(f"node{n}", n), 0.1) for n in range(1, 6)]
     for number, one in enumerate(hosts):
         assert isinstance(one.snapshot.firewall, Later)
-        one.snapshot.firewall.nat.append(Nat(f"-A POSTROUTING -m comment --comment tenant-{'abcde'[number]} -j SNAT"))
+        one.snapshot.firewall.mangle.append(
+            Mark(f"-A PREROUTING -m comment --comment tenant-{'abcde'[number]} -j MARK")
+        )
     (finding,) = evaluate(hosts, Policy(), {"fleet-outlier": all_checks()["fleet-outlier"]})
     assert finding.status is Status.PASS
 

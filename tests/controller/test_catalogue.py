@@ -1,14 +1,16 @@
 """The catalogue holds every check, every claim of a row is true, and every row has a page that helps."""
 
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from hostaudit.catalogue import DATA, EXPLAINED, LAB, explained, rows
 from hostaudit.catalogue.pages import catalogue, markdown
 from hostaudit.checks import all_checks
-from hostaudit.cli import main
+from hostaudit.cli import cli, main
 
 TOP = Path(__file__).resolve().parent.parent.parent
 ROWS = list(rows().values())
@@ -23,7 +25,8 @@ def test_a_lab_test_that_a_row_claims_is_there_and_names_its_check(row):
     for name in row.lab:
         file = TOP / "tests/lab" / name
         assert file.is_file()
-        assert row.id in file.read_text(encoding="utf-8")
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if row.id in line]
+        assert [line for line in lines if "== []" not in line], "to see it gone is not to see it named"
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.status == DATA], ids=lambda r: r.id)
@@ -40,6 +43,24 @@ def test_an_explained_row_says_why_and_what_to_run_and_what_ends_it(row):
         assert f"## {heading}" in markdown(row)
     syntax = subprocess.run(["bash", "-n", "-c", row.see], capture_output=True, text=True, check=False)
     assert syntax.returncode == 0, syntax.stderr
+
+
+COMMANDS = [line for row in explained().values() for line in row.see.splitlines() if line.startswith("hostaudit ")]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_ours_that_a_page_tells_to_run_has_these_options(line):
+    command: click.Command = cli
+    words = shlex.split(line.partition("   #")[0])
+    context = click.Context(cli, info_name=words.pop(0))
+    while isinstance(command, click.Group):
+        command = command.get_command(context, words.pop(0))
+        context = click.Context(command, parent=context)
+    command.make_parser(context).parse_args(words)
+
+
+def test_pages_tell_to_run_what_sends_packets_where_a_run_does_not():
+    assert {line.split()[1] for line in COMMANDS} >= {"run", "probe", "trace", "paths", "drift"}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda r: r.id)

@@ -48,7 +48,7 @@ def test_help_imports_nothing_heavy():
         (["no-such"], "No such command 'no-such'"),
         (["run", "--interval", "-1"], "--interval"),
         (["run", "--from", "/no/such/file"], "/no/such/file"),
-        (["run", "--format", "yaml"], "--format yaml: not known; there are json, table"),
+        (["run", "--format", "yaml"], "--format yaml: not known; there are html, json, junit, markdown, nagios,"),
         (["run", "--only", "no-such"], "--only no-such: no such check"),
         (["explain", "conntrack-invalid-drp"], "Did you mean conntrack-invalid-drop?"),
     ],

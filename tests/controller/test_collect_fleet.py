@@ -123,6 +123,33 @@ def test_a_bug_costs_one_host_its_answer(fleet: Fleet, agent: bytes, monkeypatch
     assert (result.kind, "ZeroDivisionError: oops" in result.reason) == ("agent", True)
 
 
+def test_hosts_that_hang_take_no_place_of_those_that_answer(fleet: Fleet, agent: bytes) -> None:
+    """Twelve hosts that accept and say nothing are first in line for four forks: three deadlines, were they to wait."""
+    deadline = 3.0
+    with socket.create_server(("127.77.0.1", 0), backlog=32) as silent:
+        port = silent.getsockname()[1]
+        mute = [fleet.host("mute", n, ansible_host="127.77.0.1", ansible_port=port) for n in range(1, 13)]
+        live = [fleet.host("plain", n) for n in range(1, 21)]
+        options = CollectOptions(interval=0, forks=4, connect_timeout=deadline, run_timeout=20)
+        began = time.monotonic()
+        alone = collect(live, agent, options)
+        healthy = time.monotonic() - began
+        answered: list[float] = []
+        began = time.monotonic()
+
+        def told(result: Collected | Unreachable) -> None:
+            if isinstance(result, Collected):
+                answered.append(time.monotonic() - began)
+
+        results = collect([*mute, *live], agent, options, told)
+        whole = time.monotonic() - began
+    assert [type(r) for r in alone] == [Collected] * 20
+    assert [type(r) for r in results] == [Unreachable] * 12 + [Collected] * 20
+    assert {r.kind for r in results[:12] if isinstance(r, Unreachable)} == {"timeout"}
+    assert whole < 1.3 * healthy + deadline + 2  # 9 s and more if each held one of four places
+    assert answered[0] < deadline  # nobody waited for the first of them to be given up
+
+
 def test_settings_that_are_not_followed_are_told_once(fleet: Fleet, agent: bytes) -> None:
     said: list[str] = []
     args = f"-F {fleet.directory}/config -o Ciphers=aes128-ctr"

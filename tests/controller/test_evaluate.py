@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from hostaudit.checks import Check, not_applicable, passed
+from hostaudit.checks import Check, _links, all_checks, not_applicable, passed
 from hostaudit.evaluate import BUG, counts, evaluate, host_reports
 from hostaudit.model import Collected, Grade, Host, Severity, Status, Unreachable
 from hostaudit.policy import Policy
-from hostaudit_agent.snapshot import Conntrack, Namespace, Platform, Snapshot, Unread
+from hostaudit_agent.snapshot import Conntrack, Link, LinkTable, Namespace, Platform, Snapshot, Unread
 
 SNAPSHOT = Snapshot(
     agent="1",
@@ -160,3 +160,42 @@ def test_a_bug_in_a_cohort_check_names_the_hosts():
     (finding,) = evaluate([collected(f"web{n}") for n in range(3)], Policy(), only(check))
     assert finding.hosts == ("web0", "web1", "web2")
     assert finding.status is Status.UNKNOWN
+
+
+def test_the_peers_of_a_host_are_the_others_of_its_cohort_in_order():
+    seen = {}
+
+    def look(view):
+        names = [peer.host.name for peer in view.peers]
+        assert len(view.peers) == len(names)
+        assert [view.peers[n].host.name for n in range(len(names))] == names
+        assert [peer.host.name for peer in view.peers[1:]] == names[1:]
+        assert not names or view.peers[-1].host.name == names[-1]
+        seen[view.host.name] = names
+        return passed("seen")
+
+    hosts = [collected(name, groups=("web",)) for name in ("c", "a", "b")] + [collected("x", groups=("db",))]
+    findings = evaluate(hosts, Policy(), only(host_check(look)))
+    assert {f.status for f in findings} == {Status.PASS}
+    assert seen == {"a": ["b", "c"], "b": ["a", "c"], "c": ["a", "b"], "x": []}
+
+
+def test_the_mtus_of_a_cohort_are_compared_without_reading_every_host_for_every_host(monkeypatch):
+    read = []
+    networks = _links.networks
+    monkeypatch.setattr(_links, "networks", lambda link: read.append(1) or networks(link))
+
+    def reads(count):
+        del read[:]
+        links = [
+            Link("eth0", 2, 1400 if n == 3 else 1500, up=True, addresses=[f"10.0.0.{n + 1}/8"]) for n in range(count)
+        ]
+        tables = [LinkTable([link]) for link in links]
+        hosts = [
+            collected(f"h{n:03}", replace(SNAPSHOT, link=table), groups=("web",)) for n, table in enumerate(tables)
+        ]
+        findings = evaluate(hosts, Policy(), only(all_checks()["mtu-mismatch"]))
+        assert [f.host for f in findings if f.status is Status.FAIL] == ["h003"]
+        return len(read)
+
+    assert reads(80) <= 2.1 * reads(40)

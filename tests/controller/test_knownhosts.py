@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,3 +114,61 @@ def test_a_lookup_does_not_scan_the_file(tmp_path: Path) -> None:
     for _ in range(1000):
         hosts.lookup("10.0.19.1")
     assert time.process_time() - began < 0.2  # a scan of 5000 entries, 1000 times, takes seconds
+
+
+def hashed(name: str, blob: bytes, type_: str = "ssh-ed25519", marker: str = "") -> str:
+    salt = hashlib.sha256(name.encode()).digest()[:20]
+    digest = hmac.digest(salt, name.encode(), "sha1")
+    words = (f"|1|{base64.b64encode(salt).decode()}|{base64.b64encode(digest).decode()}", type_)
+    return f"{marker} {' '.join(words)} {base64.b64encode(blob).decode()}\n".lstrip()
+
+
+def key(number: int) -> bytes:
+    return A + number.to_bytes(4, "big")
+
+
+def test_hashed_names_are_not_searched_for_a_key_that_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = known(tmp_path, "".join(hashed(f"10.0.{n >> 8}.{n & 255}", key(n)) for n in range(3000)))
+    tried, digest = [], hmac.digest
+    monkeypatch.setattr(hmac, "digest", lambda *words: tried.append(1) or digest(*words))
+    for n in range(3000):
+        assert hosts.types(f"10.0.{n >> 8}.{n & 255}", 22) == ["ssh-ed25519"]
+        assert verdict(hosts, f"10.0.{n >> 8}.{n & 255}", blob=key(n)) == "known"
+    assert len(tried) == 3000  # a search for each would be nine millions
+
+
+def test_hashed_names_of_machines_that_share_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hosts = known(tmp_path, "".join(hashed(f"10.0.{n >> 8}.{n & 255}", A) for n in range(1000)))
+    tried, digest = [], hmac.digest
+    monkeypatch.setattr(hmac, "digest", lambda *words: tried.append(1) or digest(*words))
+    for n in range(1000):
+        assert verdict(hosts, f"10.0.{n >> 8}.{n & 255}") == "known"
+    assert len(tried) == 1000
+    assert verdict(hosts, "10.9.9.9") == "unknown"
+
+
+def test_a_hashed_host_is_as_strict_as_a_plain_one(tmp_path: Path) -> None:
+    text = hashed("web1", A) + hashed("web2", B) + hashed("web3", A, "ssh-rsa") + hashed("web4", B, marker="@revoked")
+    hosts = known(tmp_path, text + hashed("web5", B, marker="@cert-authority"))
+    assert verdict(hosts, "web1", blob=B) == "changed"
+    assert verdict(hosts, "web2", blob=A) == "changed"
+    assert verdict(hosts, "web2", blob=B) == "known"
+    assert verdict(hosts, "web3", blob=B) == "unknown"
+    assert verdict(hosts, "web4", blob=B) == "revoked"
+    assert verdict(hosts, "web5", blob=B) == "unknown"
+    assert verdict(hosts, "web9", blob=A) == "unknown"
+
+
+def test_the_types_of_a_hashed_host_are_known_once_it_was_searched_for(tmp_path: Path) -> None:
+    hosts = known(tmp_path, hashed("web1", A, "ssh-rsa") + hashed("web2", A) + hashed("web3", B))
+    assert hosts.types("web1", 22) == ["ssh-ed25519", "ssh-rsa"]  # it may be any of them
+    assert hosts.types("web1", 22, thorough=True) == ["ssh-rsa"]
+    assert hosts.types("web1", 22) == ["ssh-rsa"]
+    assert hosts.types("web3", 22, thorough=True) == ["ssh-ed25519"]
+
+
+def test_many_threads_find_their_hashed_names(tmp_path: Path) -> None:
+    names = [f"10.0.{n >> 8}.{n & 255}" for n in range(2000)]
+    hosts = known(tmp_path, "".join(hashed(name, A) for name in names))
+    with ThreadPoolExecutor(16) as pool:
+        assert set(pool.map(lambda name: verdict(hosts, name), names)) == {"known"}

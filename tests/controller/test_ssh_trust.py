@@ -11,10 +11,11 @@ import pytest
 
 from hostaudit.collect import CollectOptions, collect
 from hostaudit.login import Flags
-from hostaudit.model import Collected
+from hostaudit.model import Collected, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.lab
 
@@ -46,6 +47,25 @@ def test_strict_host_keys(fleet: Fleet, agent: bytes, number: int, says: str) ->
 def test_the_known_type_of_key_is_asked_for_first(fleet: Fleet, agent: bytes) -> None:
     """The host offers ed25519 first; only its rsa key is known."""
     assert fleet.collected(fleet.host("plain", 61), agent).host.name == "plain61"
+
+
+def test_so_it_is_where_names_are_hashed(fleet: Fleet, agent: bytes, tmp_path: Path) -> None:
+    """Then the type is not known beforehand: the host shows its ed25519 key, and is asked again for the rsa key."""
+    lines = (fleet.directory / "known_hosts").read_text().splitlines()
+    names, *key = lines[1].split()
+    ed25519 = [f"{name} {' '.join(key)}" for name in names.split(",")]
+    file = tmp_path / "known_hosts"
+    file.write_text("\n".join([*ed25519, *(line for line in lines if ":61]" in line or ".61]" in line), ""]))
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", file], check=True, capture_output=True)
+    assert "127.77" not in file.read_text()
+    args = f"-F {fleet.directory}/config -o UserKnownHostsFile={file}"
+    numbers = (5, 61, 64)
+    hosts = [fleet.host("plain", number, ansible_ssh_common_args=args) for number in numbers]
+    plain, by_rsa, stranger = collect(hosts, agent, QUICK)
+    assert isinstance(plain, Collected)
+    assert isinstance(by_rsa, Collected), by_rsa
+    assert isinstance(stranger, Unreachable)
+    assert (stranger.kind, "is not known" in stranger.reason) == ("host-key", True)
 
 
 def test_a_key_is_taken_unseen_only_where_the_user_says_so(fleet: Fleet, agent: bytes) -> None:

@@ -1,14 +1,18 @@
 """Other ways in than root: what an ordinary user can read, and sudo with and without a password."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labkit import hosts, inventory
 from labkit.audit import run_hostaudit
 from labkit.hosts import Spec
 from labkit.settings import LAB
+
+from hostaudit_agent.snapshot import SURFACES
 
 PASSWORD = "correct horse"
 USERS = """\
@@ -22,6 +26,17 @@ echo 'admin ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/lab
 echo 'wheel ALL=(ALL) ALL' >>/etc/sudoers.d/lab
 """
 NAMES = ("bull1", "book1", "trix1")
+# A listener of root's whose queue is full: a backlog of 1 takes two connections.
+FULL = """\
+import socket, time
+s = socket.socket()
+s.bind(('127.0.0.1', 7001))
+s.listen(1)
+held = [socket.create_connection(('127.0.0.1', 7001)) for _ in range(2)]
+time.sleep(600)
+"""
+ROWS = (("link", "links", "name"), ("device", "devices", "name"), ("sockets", "listeners", "address"))
+"""Surface, its list, and what each of the list is known by."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,6 +65,38 @@ def test_an_ordinary_user_gets_a_partial_reading_with_reasons(tmp_path: Path) ->
         assert "CAP_NET_ADMIN" in reason or "root" in reason or "privilege" in reason, reason
     unknown = {f["check"] for f in result.document["findings"] if f["status"] == "unknown"}
     assert "conntrack-invalid-drop" in unknown, "what could not be read is unknown, never a pass"
+
+
+def test_an_ordinary_user_sees_what_root_sees_or_is_told_why_not(tmp_path: Path) -> None:
+    """A surface is as long as root's, or has its reason: a queue is full, and whose it is only root may see."""
+    for name in NAMES:
+        hosts.script(name, f"cat >/tmp/full.py <<'END'\n{FULL}END\n")
+        hosts.script(name, "setsid python3 /tmp/full.py </dev/null >/tmp/wrong 2>&1 & sleep 1")
+    answers = {}
+    for user, options in {"reader": (), "admin": ("--become",)}.items():
+        saved = tmp_path / f"{user}.json"
+        run_hostaudit(login(tmp_path, user), *options, "--save", str(saved))
+        answers[user] = {a["host"]["name"]: a["snapshot"] for a in json.loads(saved.read_text())["collected"]}
+    for name in NAMES:
+        mine, root = answers["reader"][name], answers["admin"][name]
+        assert root["unread"] == []
+        told = {u["surface"]: u["reason"] for u in mine["unread"]}
+        missing = {surface for surface in SURFACES if mine[surface] is None}
+        assert missing == {"firewall"}
+        assert missing <= told.keys()
+        assert mine["route"] == root["route"]
+        assert mine["resolver"] == root["resolver"]
+        assert mine["sysctl"]["knobs"].keys() == root["sysctl"]["knobs"].keys()
+        for surface, rows, key in ROWS:
+            assert [r[key] for r in mine[surface][rows]] == [r[key] for r in root[surface][rows]], surface
+        assert holder(root)["name"].startswith("python3")
+        assert holder(mine) is None
+        assert "CAP_SYS_PTRACE" in told["sockets.processes"]
+
+
+def holder(snapshot: dict[str, Any]) -> Any:
+    (found,) = [one for one in snapshot["sockets"]["listeners"] if one["address"] == "127.0.0.1:7001"]
+    return found["process"]
 
 
 def test_sudo_without_a_password(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """A fault in another network namespace of a host: found when asked for, and said where."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labkit import hosts
@@ -35,6 +37,15 @@ for port in range(20000, 20200):
     s.sendto(tcp[:16] + struct.pack('!H', sum_) + tcp[18:], ('192.0.2.18', 0))
     time.sleep(0.1)
 """
+# A listener in the namespace, whose process has all but a few of its descriptors open; and a search list of the host.
+HOLDS = """\
+import resource, socket, time
+s = socket.create_server(('192.0.2.1', 7777))
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+held = [open('/dev/null') for _ in range(190)]
+time.sleep(600)
+"""
+RESOLV = "nameserver 127.0.0.1\nsearch a.svc.local svc.local local\noptions ndots:5\n"
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +67,33 @@ def test_it_is_not_looked_at_otherwise(source: Path) -> None:
     result = run_hostaudit(source)
     assert result.failures("conntrack-invalid-drop") == []
     assert {f.get("netns", "") for f in result.document["findings"]} <= {""}
+
+
+def test_every_surface_of_a_namespace_is_its_own(source: Path, tmp_path: Path) -> None:
+    hosts.script("host", f"cat >/tmp/holds.py <<'END'\n{HOLDS}END\n")
+    hosts.script("host", "setsid ip netns exec blue python3 /tmp/holds.py </dev/null >/tmp/held 2>&1 & sleep 1")
+    hosts.script("host", f"cat >/etc/resolv.conf <<'END'\n{RESOLV}END\n")
+    saved = tmp_path / "answers.json"
+    audit = run_hostaudit(source, "--all-netns", "--save", str(saved))
+    (answer,) = json.loads(saved.read_text())["collected"]
+    first = answer["snapshot"]
+    blue, left = (inside(first, f"netns {name}") for name in ("blue", "left"))
+    assert {device["name"] for device in blue["device"]["devices"]} == {"west", "east"}
+    assert {device["name"] for device in left["device"]["devices"]} == {"eth0"}
+    assert not {"west", "east"} & {device["name"] for device in first["device"]["devices"]}
+    assert {"192.0.2.0/28", "192.0.2.16/28"} <= {route["destination"] for route in blue["route"]["routes"]}
+    assert "192.0.2.16/28" not in {route["destination"] for route in first["route"]["routes"]}
+    assert "192.0.2.2" in {n["address"] for n in blue["neighbour"]["entries"] if n["device"] == "west"}
+    assert [listener["address"] for listener in blue["sockets"]["listeners"]] == ["192.0.2.1:7777"]
+    heard = {listener["address"].rpartition(":")[2] for listener in first["sockets"]["listeners"]}
+    assert "22" in heard
+    assert "7777" not in heard
+    assert [u for u in first["unread"] if u["netns"]] == [], "root reads all of it"
+    for check in ("fd-exhaustion", "dns-ndots-search"):
+        told = [(f["host"], f.get("netns", "")) for f in audit.failures(check)]
+        assert told == [("host", "")], f"{check}: what belongs to the whole machine is told once"
+
+
+def inside(snapshot: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [dict(space) for space in snapshot["namespaces"] if space["name"] == name]
+    return found

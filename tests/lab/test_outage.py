@@ -86,7 +86,8 @@ def test_the_hypervisor_that_drops_is_named_with_its_counter(dropping: Outage, t
     found = {f["host"]: f for f in result.failures(CHECK, "active")}
     assert list(found) == ["h2"], found
     assert moved(found["h2"]) >= 3
-    assert result.failures(grade="active") == [found["h2"]], "nothing else is wrong on these hosts"
+    others = {(f["check"], f["host"]) for f in result.failures(grade="active")} - {(CHECK, "h2")}
+    assert others <= {("tcp-retransmit-high", "w2")}, "its server sends again; nothing else is wrong on these hosts"
     assert result.code == 8
     assert not result.hosts("unreachable")
 

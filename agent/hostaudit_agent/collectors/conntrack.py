@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attributes
 from hostaudit_agent.presence import has_module
-from hostaudit_agent.snapshot import Conntrack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hostaudit_agent.root import Root
-    from hostaudit_agent.snapshot import Census
+    from hostaudit_agent.snapshot import Census, Conntrack
 
 SYSCTL = "/proc/sys/net/netfilter/"
 PREFIX = "nf_conntrack_"
@@ -86,6 +85,8 @@ def sample(root: Root) -> Sample | None:
 
 def collect(root: Root, before: object, unread: Callable[[str, str], None], *, census: bool = False) -> Conntrack:
     """Return the surface. ``census`` counts entries by kind also where the table is not half full."""
+    from hostaudit_agent.snapshot import Conntrack  # noqa: PLC0415 - the installed agent samples, and does without the schema
+
     now = sample(root)
     if now is None:
         return Conntrack(loaded=False)

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostaudit_agent.collectors import UnreadableError
-from hostaudit_agent.snapshot import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from hostaudit_agent.root import Root
+    from hostaudit_agent.snapshot import Counters
 
 PAIRED = ("snmp", "netstat")
 CACHES = ("arp_cache", "ndisc_cache")
@@ -40,6 +40,8 @@ def sample(root: Root) -> dict[str, int]:
 
 def collect(root: Root, before: dict[str, int] | None, unread: Callable[[str, str], None]) -> Counters:
     """Return the totals, and the increases since ``before``."""
+    from hostaudit_agent.snapshot import Counters  # noqa: PLC0415 - the installed agent samples, and does without the schema
+
     del unread
     totals = sample(root)
     if not totals:

@@ -75,6 +75,7 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Plat
     processes = _processes(root)
     commands = {name for name, _ in processes}
     packages = b"\n" + (root.read_bytes("var/lib/dpkg/status") or b"")
+    boot_id, booted = _boot(root)
     return Platform(
         hostname=hostname,
         kernel=_line(root, "proc/sys/kernel/osrelease"),
@@ -88,6 +89,8 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Plat
         cpus=_cpus(_line(root, "sys/devices/system/cpu/online")),
         memory=_memory(root.read_text("proc/meminfo") or ""),
         uptime=float((_line(root, "proc/uptime").split() or ["0"])[0]),
+        boot_id=boot_id,
+        booted=booted,
         modules=_modules(root),
         proxmox=proxmox.read(root, lambda package: version(packages, package), hostname, commands, unread),
         owners=_owners(root, processes, packages),
@@ -105,6 +108,20 @@ def version(status: bytes, package: str) -> str | None:
     lines = rest.partition(b"\n\n")[0].decode("utf-8", "replace").splitlines()
     fields = dict(line.split(": ", 1) for line in lines if ": " in line and not line.startswith(" "))
     return fields.get("Version", "") if fields.get("Status", "").endswith(" installed") else None
+
+
+def _boot(root: Root) -> tuple[str, float]:
+    """Return which boot this is, and when it was.
+
+    A container has its own process 1, and the boot_id of its kernel: field 22 of /proc/1/stat tells its boots apart.
+    """
+    stat = _line(root, "proc/1/stat").rpartition(")")[2].split()
+    start = stat[19] if len(stat) > 19 else ""
+    boot = next(
+        (line[6:] for line in (root.read_text("proc/stat") or "").splitlines() if line.startswith("btime ")), ""
+    )
+    seconds = int(boot) + int(start) / os.sysconf("SC_CLK_TCK") if boot and start else 0.0
+    return f"{_line(root, 'proc/sys/kernel/random/boot_id')} {start}".strip(), round(seconds)
 
 
 def _line(root: Root, name: str) -> str:

@@ -7,14 +7,16 @@ there for good (goto), and a chain that ends returns to its caller.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Tuple, Union
+from typing import TYPE_CHECKING, Generic, NamedTuple, Tuple, TypeVar, Union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
-    from hostaudit_agent.snapshot import Rule
+    from hostaudit_agent.snapshot import MssRule, NatRule, Rule, TooBigDrop
 
 MAX_DEPTH = 32  # the kernel's own limit is 16 nested jumps (NFT_JUMP_STACK_SIZE)
+MOST_ALTERING, MOST_DNAT = 256, 20_000
+"""Rules that change packets: those reported per table, and those to backends of Services that are looked at."""
 STATES = ("INVALID", "NEW", "ESTABLISHED", "RELATED", "UNTRACKED")
 
 
@@ -112,21 +114,42 @@ class Fates:
         return PASSES
 
 
+Key = Tuple[Union[str, int], ...]
+
+
+R = TypeVar("R")
+
+
 @dataclass
-class Found:
+class Found(Generic[R]):
     """A rule of interest, and by what it is known again in the next sample."""
 
-    rule: Rule
-    key: tuple[str | int, ...]
+    rule: R
+    key: Key
+
+
+@dataclass
+class Dnat:
+    """A rule that sends packets to another address."""
+
+    address: str
+    chain: str
+    key: Key
+    packets: int | None = None
 
 
 @dataclass
 class Reading:
     """What one backend holds."""
 
-    invalid: list[Found] = field(default_factory=list)
-    notrack: list[Found] = field(default_factory=list)
+    invalid: list[Found[Rule]] = field(default_factory=list)
+    notrack: list[Found[Rule]] = field(default_factory=list)
     backends: dict[str, int] = field(default_factory=dict)
     policies: dict[str, str] = field(default_factory=dict)
+    nat: list[Found[NatRule]] = field(default_factory=list)
+    mss: list[Found[MssRule]] = field(default_factory=list)
+    too_big: list[Found[TooBigDrop]] = field(default_factory=list)
+    dnat: list[Dnat] = field(default_factory=list)
+    kube_proxy: set[str] = field(default_factory=set)
     unread: list[tuple[str, str]] = field(default_factory=list)
     """Part and reason."""

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from hostaudit_agent.netfilter import xtables, xtmatch
+from hostaudit_agent.netfilter import iptalter, ipttoobig, xtables, xtmatch
 from hostaudit_agent.netfilter.chains import DROPS, STATES, Fates, Found, Graph, Step
 from hostaudit_agent.snapshot import Rule
 
@@ -40,7 +40,7 @@ def judge(blob: Blob, reading: Reading) -> None:
         graph.edge(chain.name, by_start[start].name)
     part = f"{BACKEND}/{family}"
     reading.backends[part] = reading.backends.get(part, 0) + sum(chain.rules for chain in table.chains)
-    judgement = _Judgement(blob, by_start)
+    judgement = Judgement(blob, by_start)
     repeated: dict[tuple[str, str], int] = {}
     for chain, index, offset in table.candidates:
         try:
@@ -55,9 +55,17 @@ def judge(blob: Blob, reading: Reading) -> None:
         ordinal = repeated[chain.name, rule.text] = repeated.get((chain.name, rule.text), 0) + 1
         key = (BACKEND, family, blob.table, chain.name, rule.text, ordinal)
         (reading.notrack if notrack else reading.invalid).append(Found(rule, key))
+    if table.altering:
+        iptalter.alterations(table, graph, judgement, reading)
+    if blob.table != "nat":
+        ipttoobig.too_big(table, judgement, reading)
+    if any(chain.name.startswith("KUBE-SVC-") for chain in table.chains):
+        reading.kube_proxy.add("iptables")
+    elif any(chain.name == "KUBE-NODE-PORT" for chain in table.chains):
+        reading.kube_proxy.add("ipvs")
 
 
-class _Judgement:
+class Judgement:
     """Takes single rules of one table apart."""
 
     def __init__(self, blob: Blob, by_start: dict[int, Chain]) -> None:
@@ -70,7 +78,7 @@ class _Judgement:
         """Return the rule and whether it is one of no tracking; ``None`` for a rule that is neither."""
         entry = xtables.entry(self.blob, offset)
         states = _states(entry)
-        verdict = self._verdict(entry)
+        verdict = self.verdict(entry)
         notrack = xtmatch.is_notrack(entry.target, entry.info)
         if not notrack:
             if states is None or "INVALID" not in states:
@@ -88,7 +96,7 @@ class _Judgement:
             table=self.blob.table,
             chain=chain.name,
             index=index,
-            text=self._text(chain, entry),
+            text=self.text(chain, entry),
             states=sorted(states, key=_order) if states else [],
             narrowed=_narrowed(entry),
             verdict="notrack" if notrack else verdict,
@@ -97,7 +105,8 @@ class _Judgement:
             bytes=entry.octets,
         ), notrack
 
-    def _verdict(self, entry: Entry) -> str:
+    def verdict(self, entry: Entry) -> str:
+        """Return what the rule does with a packet that it matches, in the words of ``chains.Step``."""
         if entry.target == "jump":
             family = self.blob.family
             flags = entry.ip[82] if family.name == "ip" else entry.ip[131]
@@ -120,16 +129,16 @@ class _Judgement:
                 continue
             if states is None or "INVALID" in states:
                 target = self.by_start[entry.goes_to].name if entry.goes_to in self.by_start else ""
-                steps.append(Step(_narrowed(entry), self._verdict(entry), target))
+                steps.append(Step(_narrowed(entry), self.verdict(entry), target))
         return steps
 
-    def _text(self, chain: Chain, entry: Entry) -> str:
+    def text(self, chain: Chain, entry: Entry) -> str:
         """Return the rule as iptables-legacy-save prints it."""
         family = self.blob.family.name
         parts = [f"-A {chain.name}", *(_ipv4(entry.ip) if family == "ip" else _ipv6(entry.ip))]
         parts += [xtmatch.match_text(*match) for match in entry.matches]
         if entry.target == "jump":
-            parts.append(f"-{'g' if self._verdict(entry) == 'goto' else 'j'} {self.by_start[entry.goes_to].name}")
+            parts.append(f"-{'g' if self.verdict(entry) == 'goto' else 'j'} {self.by_start[entry.goes_to].name}")
         elif entry.target in xtmatch.VERDICTS.values():
             parts.append(f"-j {entry.target}")
         elif entry.target != "continue":
@@ -166,8 +175,8 @@ def _narrowed(entry: Entry) -> bool:
 def _ipv4(ip: bytes) -> list[str]:
     protocol, flags, invert = struct.unpack_from("=HBB", ip, 80)
     parts = [
-        *_address("-s", socket.AF_INET, ip[0:4], ip[8:12], invert & INVERT_SOURCE),
-        *_address("-d", socket.AF_INET, ip[4:8], ip[12:16], invert & INVERT_TARGET),
+        *address("-s", socket.AF_INET, ip[0:4], ip[8:12], invert & INVERT_SOURCE),
+        *address("-d", socket.AF_INET, ip[4:8], ip[12:16], invert & INVERT_TARGET),
         *_interfaces(ip[16:80], protocol, invert),
     ]
     if flags & F_FRAGMENT["ip"]:
@@ -179,19 +188,20 @@ def _ipv6(ip: bytes) -> list[str]:
     (protocol,) = struct.unpack_from("=H", ip, 128)
     invert = ip[132]
     return [
-        *_address("-s", socket.AF_INET6, ip[0:16], ip[32:48], invert & INVERT_SOURCE),
-        *_address("-d", socket.AF_INET6, ip[16:32], ip[48:64], invert & INVERT_TARGET),
+        *address("-s", socket.AF_INET6, ip[0:16], ip[32:48], invert & INVERT_SOURCE),
+        *address("-d", socket.AF_INET6, ip[16:32], ip[48:64], invert & INVERT_TARGET),
         *_interfaces(ip[64:128], protocol, invert),
     ]
 
 
-def _address(option: str, domain: int, address: bytes, mask: bytes, inverted: int) -> list[str]:
+def address(option: str, domain: int, network: bytes, mask: bytes, inverted: int) -> list[str]:
+    """Return -s or -d with an address and its mask; nothing where any address matches."""
     if not mask.strip(b"\0") and not inverted:
         return []
     bits = f"{int.from_bytes(mask, 'big'):0{8 * len(mask)}b}"
     length = len(bits.rstrip("0"))
     shown = socket.inet_ntop(domain, mask) if "0" in bits[:length] else str(length)
-    return [f"{'! ' if inverted else ''}{option} {socket.inet_ntop(domain, address)}/{shown}"]
+    return [f"{'! ' if inverted else ''}{option} {socket.inet_ntop(domain, network)}/{shown}"]
 
 
 def _interfaces(names: bytes, protocol: int, invert: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Expressions, verdicts and sets of nf_tables, as netlink shows them.
+"""Expressions, verdicts, sets and registers of nf_tables, as netlink shows them.
 
 Attribute numbers: include/uapi/linux/netfilter/nf_tables.h. Numbers in attributes are big-endian; the content of
 registers and of set keys is what the kernel compares, byte by byte.
@@ -132,3 +132,35 @@ def _fits(element: Element, key: list[bytes | None]) -> bool:
         slot is None or element.key[4 * at : 4 * at + len(slot)] <= slot <= end[4 * at : 4 * at + len(slot)]
         for at, slot in enumerate(key)
     )
+
+
+REGISTERS = 16
+"""Slots of 32 bits; the verdict's register is not among them."""
+
+
+class Registers:
+    """What a rule has loaded. A slot is ``None`` when its content is not known."""
+
+    def __init__(self) -> None:
+        self.slots: list[bytes | None] = [None] * REGISTERS
+
+    def store(self, register: int, value: bytes | None, length: int) -> None:
+        """Put a value into a register and those behind it; ``None`` where it is not known."""
+        start = _slot(register)
+        for at in range(min((length + 3) // 4, REGISTERS - start)):
+            self.slots[start + at] = None if value is None else value[4 * at : 4 * at + 4]
+
+    def load(self, register: int, length: int) -> list[bytes | None]:
+        """Return the slots of a register, each cut to what was asked for."""
+        start = _slot(register)
+        slots = self.slots[start : start + (length + 3) // 4]
+        return [None if slot is None else slot[: length - 4 * at] for at, slot in enumerate(slots)]
+
+
+def _slot(register: int) -> int:
+    """Return the first 32-bit slot of a register: 1 to 4 have 128 bits, those from 8 on (NFT_REG32_00) have 32."""
+    if 1 <= register <= 4:
+        return 4 * (register - 1)
+    if 8 <= register < 8 + REGISTERS:
+        return register - 8
+    raise KeyError(register)

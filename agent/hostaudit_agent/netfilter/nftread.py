@@ -9,10 +9,10 @@ looks at connection tracking.
 from __future__ import annotations
 
 import errno
-from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from hostaudit_agent.netfilter.nftexpr import Element, Set, counter, element, expressions, number, verdict
+from hostaudit_agent.netfilter.nftnames import ALTERING, JUMPS, LOOKUP, STATE
 from hostaudit_agent.netlink import attribute, attribute_header, attributes, text, walk
 
 if TYPE_CHECKING:
@@ -31,19 +31,8 @@ POLICIES = {0: "drop", 1: "accept"}
 DORMANT = 1  # NFT_TABLE_F_DORMANT: the base chains of such a table are not registered
 OBJECT_COUNTER = 1
 MAX_ELEMENTS = 50_000
+MOST_PAYLOADS = 3000
 NFGENMSG_SIZE = 4
-
-
-def _named(kind: int, name: bytes) -> bytes:
-    """Return a string attribute as it stands in a message."""
-    return attribute_header.pack(5 + len(name), kind) + name + b"\0"
-
-
-# Names of expressions, of xtables matches and of their targets: NFTA_EXPR_NAME, _MATCH_NAME and _TARGET_NAME are all 1.
-INTERESTING = tuple(_named(1, name) for name in (b"ct", b"conntrack", b"state", b"notrack", b"CT", b"NOTRACK"))
-# NFTA_VERDICT_CODE jump and goto; NFTA_VERDICT_CHAIN follows.
-JUMPS = tuple(attribute(1, Struct(">i").pack(code)) for code in (-3, -4))
-LOOKUP = _named(1, b"lookup")
 
 
 class Key(NamedTuple):
@@ -74,6 +63,8 @@ class Chain(NamedTuple):
     policy: str
     active: bool
     """False for base chains of a dormant table."""
+    kind: str = ""
+    """Of a base chain: ``filter``, ``nat``, ``route``."""
 
 
 class Ruleset:
@@ -84,6 +75,10 @@ class Ruleset:
         self.generation = generation(nl)
         self.counts: dict[Key, int] = {}
         self.rules: list[RawRule] = []
+        self.altering: list[tuple[Key, int, bytes]] = []
+        """Chain, position and payload of rules with NAT, or that may write a TCP option."""
+        self.payloads: dict[Key, list[bytes]] = {}
+        """The first rules of each chain."""
         self.jumps: list[tuple[Key, str]] = []
         self.lookups: list[tuple[Key, bytes]] = []
         """Payloads of rules that look something up: they may jump by a verdict map."""
@@ -106,7 +101,8 @@ class Ruleset:
             if 4 in data:  # NFTA_CHAIN_HOOK
                 hook = _hook(key.family, number(attributes(data[4])[1]))
                 policy = POLICIES.get(number(data.get(5, b"\1")), "unknown")
-            found[key] = Chain(key, hook, policy, (key.family, key.table) not in dormant)
+            kind = text(data.get(7, b""))  # NFTA_CHAIN_TYPE
+            found[key] = Chain(key, hook, policy, (key.family, key.table) not in dormant, kind)
         return found
 
     def _scan(self) -> None:
@@ -114,6 +110,7 @@ class Ruleset:
         unpack = attribute_header.unpack_from
         known: dict[bytes, Key] = {}
         counts: dict[bytes, int] = {}
+        payloads: dict[bytes, list[bytes]] = {}
         for _, payload in self.nl.dump(GET_RULE, bytes(NFGENMSG_SIZE)):
             length = unpack(payload, 4)[0]
             second = 4 + (length + 3 & ~3)
@@ -126,11 +123,18 @@ class Ruleset:
                     self.jumps += [(known[prefix], target) for target in _jump_targets(payload, jump)]
             if LOOKUP in payload:
                 self.lookups.append((known[prefix], payload))
-            for name in INTERESTING:
+            for name in STATE:
                 if name in payload:
                     self.rules.append(rule(known[prefix], index, payload))
                     break
+            for name in ALTERING:
+                if name in payload:
+                    self.altering.append((known[prefix], index, payload))
+                    break
+            if index <= MOST_PAYLOADS:
+                payloads.setdefault(prefix, []).append(payload)
         self.counts = {known[prefix]: count for prefix, count in counts.items()}
+        self.payloads = {known[prefix]: found for prefix, found in payloads.items()}
 
     def in_chain(self, key: Key) -> list[RawRule]:
         """Return all rules of one chain; kernels that do not filter send more, which is dropped here."""

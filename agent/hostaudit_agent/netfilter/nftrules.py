@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hostaudit_agent.netfilter import nfttoobig
 from hostaudit_agent.netfilter.chains import DROPS, STATES, Fates, Found, Graph, Reading, Step
 from hostaudit_agent.netfilter.nftables import MALFORMED, PART
 from hostaudit_agent.netfilter.nftread import FAMILIES, Key, rule
@@ -26,10 +27,12 @@ DROPPING = ("drop", "reject")
 
 def judge(ruleset: Ruleset) -> Reading:
     """Return what a ruleset holds."""
-    return _Judge(ruleset).reading
+    return Judge(ruleset).reading
 
 
-class _Judge:
+class Judge:
+    """Takes the rules of one ruleset apart."""
+
     def __init__(self, ruleset: Ruleset) -> None:
         self.ruleset = ruleset
         self.reading = Reading()
@@ -37,6 +40,7 @@ class _Judge:
         self.entrances: dict[Key, int] = {}
         self.fates: dict[Key, Fates] = {}
         self.backends: dict[Key, str] = {}
+        self.mapped = False
         self._count()
         found = [(raw, judged) for raw in ruleset.rules for judged in self._judge(raw)]
         for source, target in ruleset.jumps:
@@ -50,18 +54,37 @@ class _Judge:
             if judged.rule.verdict.startswith("jump ") and judged.rule.packets is None:
                 self._take_counter(raw, judged.rule)
             (self.reading.notrack if judged.rule.verdict == "notrack" else self.reading.invalid).append(judged)
+        if ruleset.altering:
+            self._altering()
+        nfttoobig.too_big(self)
+
+    def _altering(self) -> None:
+        from hostaudit_agent.netfilter import nftalter  # noqa: PLC0415 - most hosts have none
+
+        if any(not self.ruleset.chains[key].hook for key, _, _ in self.ruleset.altering if key in self.ruleset.chains):
+            self._follow_maps()
+        nftalter.alterations(self.ruleset, self.backend, self.graph.hooks, self._show, self.reading)
+
+    def _show(self, raw: RawRule) -> tuple[str, list[tuple[str, str, str]]]:
+        from hostaudit_agent.netfilter import nftwords  # noqa: PLC0415 - most hosts have nothing to show
+
+        return self.text(raw), nftwords.conditions(raw.program, self.sets(raw.key))
 
     def _count(self) -> None:
         """Note backends, policies and base chains."""
         for key, chain in self.ruleset.chains.items():
-            part = f"{self._backend(key)}/{_family(key)}"
+            part = f"{self.backend(key)}/{_family(key)}"
+            if key.table == "kube-proxy":
+                self.reading.kube_proxy.add("nftables")
+            elif key.chain.startswith("KUBE-SVC-"):
+                self.reading.kube_proxy.add("iptables")
             self.reading.backends[part] = self.reading.backends.get(part, 0) + self.ruleset.counts.get(key, 0)
             if chain.hook:
                 self.reading.policies[f"{part}/{key.table}/{key.chain}"] = chain.policy
                 if chain.active:
                     self.graph.base(key, chain.hook)
 
-    def _backend(self, key: Key) -> str:
+    def backend(self, key: Key) -> str:
         """Tell iptables-nft's tables by their names and by those of all their base chains."""
         table = key._replace(chain="")
         if table not in self.backends:
@@ -76,7 +99,10 @@ class _Judge:
         self.entrances[key] = self.entrances.get(key, 0) + 1
 
     def _follow_maps(self) -> None:
-        """Add the jumps that go through verdict maps."""
+        """Add the jumps that go through verdict maps, once."""
+        if self.mapped:
+            return
+        self.mapped = True
         for key, payload in self.ruleset.lookups:
             if TO_VERDICT not in payload:
                 continue
@@ -96,10 +122,10 @@ class _Judge:
     def _unread(self, key: Key, reason: str) -> None:
         self.reading.unread.append((f"{PART}/{_family(key)}/{key.table}/{key.chain}", reason))
 
-    def _judge(self, raw: RawRule) -> list[Found]:
+    def _judge(self, raw: RawRule) -> list[Found[Rule]]:
         """Return the rule if it is one of those looked for, and note what could not be told."""
         try:
-            outcomes = {state: run(raw.program, state, self._sets(raw.key)) for state in STATES}
+            outcomes = {state: run(raw.program, state, self.sets(raw.key)) for state in STATES}
             outcome = outcomes["INVALID"]
             if any(each.notrack for each in outcomes.values()):
                 states = [state for state, each in outcomes.items() if each.notrack and each.state_used]
@@ -116,18 +142,13 @@ class _Judge:
             self._unread(raw.key, f"rule {raw.position}: {getattr(error, 'strerror', None) or repr(error)}")
             return []
 
-    def _sets(self, key: Key) -> Callable[[str], Set]:
+    def sets(self, key: Key) -> Callable[[str], Set]:
+        """Return what finds the sets of a chain's table."""
         return lambda name: self.ruleset.find_set(key, name)
 
-    def _found(self, raw: RawRule, verdict: str, states: list[str], outcome: Outcome) -> Found:
-        from hostaudit_agent.netfilter import nfttext  # noqa: PLC0415 - most hosts have nothing to show
-
-        backend, key = self._backend(raw.key), raw.key
-        if backend == PART:
-            shown = nfttext.nft(raw.program, raw.userdata, self._sets(key))
-        else:
-            shown = nfttext.iptables(key.chain, raw.program, _family(key), self._sets(key))
-        counter = self._counter(key, outcome.counter)
+    def _found(self, raw: RawRule, verdict: str, states: list[str], outcome: Outcome) -> Found[Rule]:
+        backend, key = self.backend(raw.key), raw.key
+        counter = self.counter(key, outcome.counter)
         return Found(
             Rule(
                 backend=backend,
@@ -135,7 +156,7 @@ class _Judge:
                 table=key.table,
                 chain=key.chain,
                 index=raw.position,
-                text=shown,
+                text=self.text(raw),
                 states=states,
                 narrowed=outcome.narrowed,
                 verdict=verdict,
@@ -145,6 +166,14 @@ class _Judge:
             ),
             (PART, _family(key), key.table, key.chain, raw.handle),
         )
+
+    def text(self, raw: RawRule) -> str:
+        """Return a rule as its own tool shows it."""
+        from hostaudit_agent.netfilter import nfttext  # noqa: PLC0415 - most hosts have nothing to show
+
+        if self.backend(raw.key) == PART:
+            return nfttext.nft(raw.program, raw.userdata, self.sets(raw.key))
+        return nfttext.iptables(raw.key.chain, raw.program, _family(raw.key), self.sets(raw.key))
 
     def _drops(self, key: Key, verdict: Verdict) -> bool:
         if verdict.code in ("jump", "goto"):
@@ -161,7 +190,7 @@ class _Judge:
         """Return what the rules of a chain do to a packet in state INVALID."""
         steps = []
         for raw in self.ruleset.in_chain(key):
-            outcome = run(raw.program, "INVALID", self._sets(key))
+            outcome = run(raw.program, "INVALID", self.sets(key))
             conditional = outcome.narrowed or bool(outcome.doubt)
             if outcome.matched:
                 steps += [Step(conditional, v.code, v.chain, v.counter) for v in outcome.verdicts]
@@ -173,9 +202,9 @@ class _Judge:
         first = next(iter(self._steps(target)), None)
         if first is None or first.conditional or first.verdict not in DROPPING or self.entrances.get(target) != 1:
             return
-        rule.packets, rule.bytes = self._counter(target, first.counter)
+        rule.packets, rule.bytes = self.counter(target, first.counter)
 
-    def _counter(self, key: Key, counter: tuple[int, int] | str | None) -> tuple[int, int] | tuple[None, None]:
+    def counter(self, key: Key, counter: tuple[int, int] | str | None) -> tuple[int, int] | tuple[None, None]:
         """Return packets and bytes; a name is looked up."""
         if isinstance(counter, str):
             counter = self.ruleset.named_counter(key, counter)

@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hostaudit_agent.netfilter import xtmatch
-from hostaudit_agent.netfilter.nftexpr import Outcome, Verdict, counter, hits, number, verdict
+from hostaudit_agent.netfilter.nftexpr import Outcome, Registers, Verdict, counter, hits, number, verdict
 from hostaudit_agent.netlink import attributes, text
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 # NF_CT_STATE_*_BIT in include/uapi/linux/netfilter/nf_conntrack_common.h
 STATE_VALUES = {"INVALID": 1, "NEW": 8, "ESTABLISHED": 2, "RELATED": 4, "UNTRACKED": 64}
-REGISTERS = 16  # slots of 32 bits; the verdict's register is not among them
 CT_STATE = 0  # NFT_CT_STATE
 COUNTER, MATCHING_OBJECTS = 1, (2, 4, 5)  # NFT_OBJECT_COUNTER; _QUOTA, _LIMIT, _CONNLIMIT
 # Statements that neither match nor decide, and those that end the rule's chain with the packet alive.
@@ -40,9 +39,9 @@ DREG = {
 def run(program: list[Expression], state: str, find_set: Callable[[str], Set]) -> Outcome:
     """Run a rule for a packet in the given state; ``find_set`` returns a set of the rule's table by its name.
 
-    OSError where an expression lacks what it needs (EBADMSG), or a set cannot be read.
+    OSError: an expression lacks what it needs (EBADMSG), or a set cannot be read.
     """
-    machine = _Machine(state, find_set)
+    machine = Machine(state, find_set)
     try:
         for expression in program:
             machine.step(*expression)
@@ -53,19 +52,19 @@ def run(program: list[Expression], state: str, find_set: Callable[[str], Set]) -
     return machine.out
 
 
-class _Machine:
-    """The registers while a rule runs. A slot is ``None`` when its content is not known."""
+class Machine(Registers):
+    """The registers while a rule runs, and what comes of it."""
 
     def __init__(self, state: str, find_set: Callable[[str], Set]) -> None:
+        super().__init__()
         self.state = state
         self.find_set = find_set
-        self.slots: list[bytes | None] = [None] * REGISTERS
         self.out = Outcome()
 
     def step(self, name: str, data: dict[int, bytes]) -> None:
-        method = METHODS.get(name)
-        if method is not None:
-            method(self, data)
+        """Run one expression."""
+        if name in METHODS:
+            getattr(self, name)(data)
         elif name in DREG:
             if DREG[name] in data:  # otherwise it sets something
                 length = number(data[4]) if name == "payload" else 16
@@ -75,17 +74,8 @@ class _Machine:
         elif name not in HARMLESS:
             self.narrow()  # a match on something else, or an expression that this program does not know
 
-    def store(self, register: int, value: bytes | None, length: int) -> None:
-        start = _slot(register)
-        for at in range(min((length + 3) // 4, REGISTERS - start)):
-            self.slots[start + at] = None if value is None else value[4 * at : 4 * at + 4]
-
-    def load(self, register: int, length: int) -> list[bytes | None]:
-        start = _slot(register)
-        slots = self.slots[start : start + (length + 3) // 4]
-        return [None if slot is None else slot[: length - 4 * at] for at, slot in enumerate(slots)]
-
     def known(self, register: int, length: int) -> bytes | None:
+        """Return a register as one value; ``None`` where any of it is not known."""
         slots = [slot for slot in self.load(register, length) if slot is not None]
         if slots and len(slots) < (length + 3) // 4:
             self.out.doubt = "ct state is compared together with something else"
@@ -93,15 +83,18 @@ class _Machine:
         return value if value and len(value) == length else None
 
     def narrow(self) -> None:
+        """Note that something unknown has to match, too."""
         self.out.narrowed = True
         self.out.counter = None
 
     def decide(self, *, matches: bool) -> None:
+        """Note a comparison whose outcome is known."""
         self.out.state_used = True
         self.out.counter = None
         self.out.matched = matches
 
     def ct(self, data: dict[int, bytes]) -> None:
+        """Load what connection tracking knows, or set it."""
         if 1 in data:  # NFTA_CT_DREG; otherwise it sets a field
             is_state = number(data[2]) == CT_STATE
             self.out.state_loaded = self.out.state_loaded or is_state
@@ -109,6 +102,7 @@ class _Machine:
             self.store(number(data[1]), value, 4 if is_state else 16)
 
     def bitwise(self, data: dict[int, bytes]) -> None:
+        """Mask a register."""
         length = number(data[3])
         value = self.known(number(data[1]), length)
         if value is not None:
@@ -120,6 +114,7 @@ class _Machine:
         self.store(number(data[2]), value, length)
 
     def byteorder(self, data: dict[int, bytes]) -> None:
+        """Swap the bytes of a register."""
         length, size = number(data[4]), number(data[5])
         value = self.known(number(data[1]), length)
         if value is not None and sys.byteorder == "little" and size in (2, 4, 8):
@@ -127,6 +122,7 @@ class _Machine:
         self.store(number(data[2]), value, length)
 
     def immediate(self, data: dict[int, bytes]) -> None:
+        """Load a constant, or decide."""
         parts = attributes(data[2])
         if number(data[1]) == 0:
             self.conclude([verdict(parts[2])])
@@ -141,22 +137,18 @@ class _Machine:
             self.out.verdicts = [found._replace(counter=found.counter or self.out.counter) for found in verdicts]
 
     def cmp(self, data: dict[int, bytes]) -> None:
+        """Compare a register with a constant."""
         wanted = attributes(data[3])[1]
         value = self.known(number(data[1]), len(wanted))
         if value is None:
             self.narrow()
         else:  # memcmp; NFT_CMP_EQ, NEQ, LT, LTE, GT, GTE
-            answers = (
-                value == wanted,
-                value != wanted,
-                value < wanted,
-                value <= wanted,
-                value > wanted,
-                value >= wanted,
-            )
+            less, same = value < wanted, value == wanted
+            answers = (same, not same, less, less or same, not less and not same, not less)
             self.decide(matches=answers[number(data[2])])
 
     def range(self, data: dict[int, bytes]) -> None:
+        """Compare a register with a range."""
         low, high = attributes(data[3])[1], attributes(data[4])[1]
         value = self.known(number(data[1]), len(low))
         if value is None:
@@ -165,6 +157,7 @@ class _Machine:
             self.decide(matches=(low <= value <= high) == (number(data[2]) == 0))
 
     def lookup(self, data: dict[int, bytes]) -> None:
+        """Look a register up in a set or map."""
         found = self.find_set(text(data[1]))
         key, inverted = self.load(number(data[2]), found.key_length), bool(number(data.get(5, bytes(4))) & 1)
         is_vmap = 3 in data and number(data[3]) == 0
@@ -184,6 +177,7 @@ class _Machine:
             self.conclude(list(dict.fromkeys(hit.verdict for hit in matching if hit.verdict is not None)))
 
     def match(self, data: dict[int, bytes]) -> None:
+        """Ask a match of xtables."""
         name = text(data[1])
         try:
             states = xtmatch.states(name, number(data[2]), data[3])
@@ -196,6 +190,7 @@ class _Machine:
             self.narrow()
 
     def target(self, data: dict[int, bytes]) -> None:
+        """Do what a target of xtables does."""
         name = text(data[1])
         if xtmatch.is_notrack(name, data.get(3, b"")):
             self.out.notrack = True
@@ -205,15 +200,19 @@ class _Machine:
             self.conclude([Verdict(name)])
 
     def reject(self, _: dict[int, bytes]) -> None:
+        """Reject."""
         self.conclude([Verdict("reject")])
 
     def notrack(self, _: dict[int, bytes]) -> None:
+        """Exempt from tracking."""
         self.out.notrack = True
 
     def counter(self, data: dict[int, bytes]) -> None:
+        """Count."""
         self.out.counter = counter(data)
 
     def objref(self, data: dict[int, bytes]) -> None:
+        """Use a named object."""
         kind = number(data[1]) if 1 in data else 0
         if kind == COUNTER:
             self.out.counter = text(data[2])
@@ -221,23 +220,15 @@ class _Machine:
             self.narrow()
 
     def dynset(self, data: dict[int, bytes]) -> None:
+        """Add to a set."""
         if 7 in data or 10 in data:  # with an expression, such as a limit per element
             self.narrow()
 
 
-METHODS: dict[str, Callable[[_Machine, dict[int, bytes]], None]] = {
-    name: getattr(_Machine, name)
-    for name in (
+METHODS = frozenset(
+    (
         *("bitwise", "byteorder", "cmp", "counter", "ct", "dynset", "immediate", "lookup", "match", "notrack"),
         *("objref", "range", "reject", "target"),
     )
-}
-
-
-def _slot(register: int) -> int:
-    """Return the first 32-bit slot of a register: 1 to 4 have 128 bits, those from 8 on (NFT_REG32_00) have 32."""
-    if 1 <= register <= 4:
-        return 4 * (register - 1)
-    if 8 <= register < 8 + REGISTERS:
-        return register - 8
-    raise KeyError(register)
+)
+"""Expressions whose method has their name."""

@@ -11,6 +11,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from hostaudit_agent.netfilter import xtmatch
+from hostaudit_agent.netfilter.nftalter import RT_TCPMSS
+from hostaudit_agent.netfilter.nftalter import words as altered
 from hostaudit_agent.netfilter.nftexpr import ELEMENT_END, SET_ANONYMOUS, number, verdict
 from hostaudit_agent.netfilter.nftrun import STATE_VALUES
 from hostaudit_agent.netlink import attributes, text
@@ -101,7 +103,8 @@ class _Text:
         what, _, length = what.partition("/")
         if mask is None:
             shown = _value(what, wanted)
-            self.say(what, sign, shown.replace(",", " | ") if sign else f"{shown}/{length}" if length else shown)
+            shown = shown.replace(",", " | ") if sign else shown
+            self.say(what, sign, f"{shown}/{length}" if length else shown)
         elif what == "ct state" and operator == 1 and not wanted.strip(b"\0"):
             self.say(what, "", _value(what, mask))
         elif what.endswith("addr"):
@@ -200,10 +203,12 @@ def conditions(program: list[Expression], find_set: Callable[[str], Set]) -> lis
     """Return (what, operator, value) of each; for statements only the first is not empty."""
     shown = _Text(find_set)
     for name, data in program:
-        if name in METHODS:
+        if name == "rt" and 1 in data:
+            shown.load(data[1], "rt mtu" if number(data[2]) == RT_TCPMSS else "rt")
+        elif name in METHODS:
             METHODS[name](shown, data)
         else:
-            shown.say(f"[{name}]")
+            shown.say(altered(name, data, shown.loaded) or f"[{name}]")
     return shown.conditions
 
 

@@ -25,6 +25,8 @@ INFO_SIZE = 84  # struct ipt_getinfo: name[32], valid_hooks, hook_entry[5], unde
 ENTRIES_AT = 40  # of entrytable in struct ipt_get_entries, on a 64-bit kernel
 MATCH_HEADER = 32  # struct xt_entry_match: size (u16), name[29], revision (u8)
 MAX_TABLE = 512 << 20
+ALTERING = (b"MASQUERADE\0", b"SNAT\0", b"DNAT\0", b"REDIRECT\0", b"NETMAP\0", b"TCPMSS\0")
+_ALTERING_FIRST = frozenset(name[0] for name in ALTERING)
 ATTEMPTS = 5
 
 
@@ -82,6 +84,8 @@ class Table(NamedTuple):
     """Chain, and offset of the entry where it goes on."""
     candidates: list[tuple[Chain, int, int]]
     """Chain, position in it from 1, offset."""
+    altering: list[tuple[Chain, int, int]]
+    """The same of rules with NAT or TCPMSS targets."""
 
 
 def read(family: Family, table: str) -> Blob:
@@ -140,6 +144,7 @@ def outline(blob: Blob) -> Table:
     chains: list[Chain] = []
     jumps: list[tuple[Chain, int]] = []
     candidates: list[tuple[Chain, int, int]] = []
+    altering: list[tuple[Chain, int, int]] = []
     chain = Chain("", 0)
     offset = 0
     while offset < size:
@@ -173,10 +178,12 @@ def outline(blob: Blob) -> Table:
                 )
             ) or (first in (67, 78) and data[target + 2 : target + 10].startswith((b"CT\0", b"NOTRACK\0"))):
                 candidates.append((chain, chain.entries, offset))
+            if first in _ALTERING_FIRST and data[target + 2 : target + 13].startswith(ALTERING):
+                altering.append((chain, chain.entries, offset))
         offset += length
     if chains and not chains[-1].hook and not chains[-1].entries:
         chains.pop()  # the table's end is an ERROR entry too
-    return Table(blob, chains, jumps, candidates)
+    return Table(blob, chains, jumps, candidates, altering)
 
 
 class Entry(NamedTuple):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 
+from hostaudit_agent.netfilter import xtalter
+
 # XT_CONNTRACK_STATE_* and XT_STATE_* (xt_conntrack.h, xt_state.h), in the order in which iptables prints them.
 CONNTRACK_BITS = {"INVALID": 1, "NEW": 8, "RELATED": 4, "ESTABLISHED": 2, "UNTRACKED": 256, "SNAT": 64, "DNAT": 128}
 STATE_BITS = {"INVALID": 1, "NEW": 8, "RELATED": 4, "ESTABLISHED": 2, "UNTRACKED": 64}
 CONNTRACK_STATE = 1  # XT_CONNTRACK_STATE in match_flags and invert_flags
+ANY_TYPE = 255  # of struct ipt_icmp: no type is asked for
 STATE_ALIAS = 1 << 13  # XT_CONNTRACK_STATE_ALIAS: written as ``-m state --state``
 CONNTRACK_FLAGS_AT = 146  # of xt_conntrack_mtinfo1..3: four address pairs, expiry, protocol and ports come before
 CT_NOTRACK, CT_NOTRACK_ALIAS = 1, 2  # XT_CT_NOTRACK; XT_CT_NOTRACK_ALIAS: written as ``-j NOTRACK``
@@ -72,6 +75,14 @@ def states(name: str, revision: int, info: bytes) -> set[str] | None:
     return {state for state, bit in bits.items() if mask & bit}
 
 
+def icmp_meets(info: bytes, kind: int, code: int) -> bool:
+    """Tell whether struct ipt_icmp (or ip6t_icmp) matches: type, first and last code, inversion."""
+    if len(info) < 4:
+        raise Unknown(f"icmp match of {len(info)} bytes")
+    meets = info[0] == ANY_TYPE or (info[0] == kind and info[1] <= code <= info[2])
+    return meets != bool(info[3])
+
+
 def match_text(name: str, revision: int, info: bytes) -> str:
     """Return a match as iptables-save prints it; ``-m name ...`` where its options are not decoded."""
     if name == "conntrack":
@@ -89,6 +100,13 @@ def match_text(name: str, revision: int, info: bytes) -> str:
         return "-m comment --comment " + quoted(string(info))
     if name == "physdev" and len(info) >= 66:
         return "-m physdev" + _physdev(info)
+    if name == "mark" and len(info) >= 9:  # xt_mark_mtinfo1: mark, mask, inversion
+        mark, mask = struct.unpack_from("=II", info)
+        shown = f"{mark:#x}" if mask == 0xFFFFFFFF else f"{mark:#x}/{mask:#x}"
+        return f"-m mark{' !' if info[8] else ''} --mark {shown}"
+    if name in ("icmp", "icmp6") and len(info) >= 4:
+        kind = "any" if info[0] == ANY_TYPE else str(info[0]) + (f"/{info[1]}" if info[1] == info[2] else "")
+        return f"-m {name}{' !' if info[3] else ''} --{'icmp' if name == 'icmp' else 'icmpv6'}-type {kind}"
     if name in ("tcp", "udp") and len(info) >= 10:
         return f"-m {name}" + _ports(name, info)
     return f"-m {name} ..."
@@ -133,6 +151,8 @@ def target_text(name: str, info: bytes, family: str) -> str:
     if is_notrack(name, info):
         alias = name == "NOTRACK" or info[:2] == struct.pack("=H", CT_NOTRACK | CT_NOTRACK_ALIAS)
         return "-j NOTRACK" if alias else "-j CT --notrack"
+    if shown := xtalter.text(name, info, family):
+        return shown
     return f"-j {name} ..." if info.strip(b"\0") else f"-j {name}"
 
 

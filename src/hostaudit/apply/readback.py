@@ -15,7 +15,7 @@ import msgspec
 from hostaudit.border import text
 from hostaudit.facts import said
 from hostaudit.failures import excerpt
-from hostaudit.knobs import HASHSIZE, HOST_FW, MTU, moves
+from hostaudit.knobs import HASHSIZE, HOST_FW, MSS, MTU, moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,7 @@ class Boot:
     mtu: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     modules: dict[str, str | None] = field(default_factory=dict)
     options: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    clamps: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     unread: str = ""
     """Why it could not be asked."""
 
@@ -56,6 +57,8 @@ def questions(changes: Iterable[PlannedChange]) -> str:
     modules = {module for name in names for start, module in MODULES.items() if name.startswith(start)}
     links = [name.removeprefix(MTU) for name in names if name.startswith(MTU)]
     asked = {"links": links, "modules": sorted(modules), "options": [name for name in names if name == HASHSIZE]}
+    if clamps := [name.removeprefix(MSS) for name in names if name.startswith(MSS)]:
+        asked["clamps"] = clamps
     return json.dumps(asked) if any(asked.values()) else ""
 
 
@@ -105,10 +108,11 @@ def wrong_at_boot(snapshot: Snapshot, change: PlannedChange, found: Boot) -> lis
 
 def _configured(name: str, snapshot: Snapshot, found: Boot) -> tuple[str, str | None]:
     """Return the file that sets a knob at boot, and the value; without a value, why there is none."""
-    if name.startswith(MTU) or name == HASHSIZE:
+    if name.startswith((MTU, MSS)) or name == HASHSIZE:
         if found.unread:
             return f"what its files say could not be read, {found.unread}", None
-        pair = found.options.get(name) if name == HASHSIZE else found.mtu.get(name.removeprefix(MTU))
+        pairs = found.options if name == HASHSIZE else found.mtu if name.startswith(MTU) else found.clamps
+        pair = pairs.get(name if name == HASHSIZE else name.partition(" ")[2])
         return (pair[1], pair[0]) if pair else ("no file sets it", None)
     if name.startswith(HOST_FW):
         proxmox = snapshot.platform.proxmox if snapshot.platform else None

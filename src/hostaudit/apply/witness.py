@@ -2,8 +2,9 @@
 
 It only reads. A change that is gone after the next boot, or that somebody took back, is explained by what it finds.
 
-    boot JSON     {"links": [NAME], "modules": [NAME], "options": ["MODULE PARAMETER"]}
-                  -> {"mtu": {NAME: [VALUE, FILE]}, "modules": {NAME: FILE}, "options": {...: [VALUE, FILE]}}
+    boot JSON     {"links": [NAME], "modules": [NAME], "options": ["MODULE PARAMETER"], "clamps": [NAME]}
+                  -> {"mtu": {NAME: [VALUE, FILE]}, "modules": {NAME: FILE}, "options": {...: [VALUE, FILE]},
+                      "clamps": {NAME: [SIZE, FILE]}}
     since JSON    {"seconds": N, "words": [WORD]}  -> sentences about files, units and logged commands, newest last
 
 Python 3.9, stdlib.
@@ -30,6 +31,8 @@ WATCHED = (
     "/etc/pve/firewall/cluster.fw", "/etc/tuned", "/etc/ufw/sysctl.conf",
 )  # fmt: skip
 """Files, and folders of files, that programs set knobs from."""
+UNITS, CLAMP = "/etc/systemd/system", "hostaudit-mss-clamp.service"
+"""Where the role mss_clamp writes its unit."""
 LOGGERS = ("sudo", "CRON", "cron", "crond", "doas", "su")
 OURS = ("hostaudit", "session-", "user@", "user-runtime-dir@", "ssh@", "sshd@")
 """Beginnings of the names of units that are about being here."""
@@ -45,6 +48,7 @@ def boot(wanted: dict[str, list[str]]) -> dict[str, object]:
         "mtu": {name: of_networkd(name) or of_interfaces(name) for name in wanted.get("links", [])},
         "modules": {name: loaded(name) for name in wanted.get("modules", [])},
         "options": {name: parameter(*name.split(" ", 1)) for name in wanted.get("options", [])},
+        "clamps": {name: clamp(name) for name in wanted.get("clamps", [])},
     }
 
 
@@ -85,6 +89,22 @@ def parameter(module: str, name: str) -> list[str] | None:
                     if word.startswith(f"{name}="):
                         found = [word.partition("=")[2], path]
     return found
+
+
+def clamp(link: str) -> list[str] | None:
+    """Return the size to which the unit of role mss_clamp lowers the MSS both ways over a link, where it is enabled.
+
+    ``pmtu``, or bytes for IPv4, which come before those for IPv6.
+    """
+    if not os.path.exists(f"{UNITS}/multi-user.target.wants/{CLAMP}"):
+        return None
+    sizes = []
+    for way in ("o", "i"):
+        name = re.escape(link)
+        rule = rf'(?:{way}ifname "{name}"|-{way} {name}) .*(?:set |--set-mss |--clamp-mss-to-)(rt mtu|pmtu|\d+)'
+        found = re.search(rule, text(f"{UNITS}/{CLAMP}"))
+        sizes.append(found.group(1).replace("rt mtu", "pmtu") if found else "")
+    return [sizes[0], f"{UNITS}/{CLAMP}"] if sizes[0] and sizes[0] == sizes[1] else None
 
 
 def of_networkd(link: str) -> list[str] | None:

@@ -119,5 +119,6 @@ class Context:
 
 
 def collected(answers: Mapping[str, Collected | Unreachable]) -> list[Collected]:
-    """Return those that answered."""
-    return [answer for answer in answers.values() if isinstance(answer, Collected)]
+    """Return those that answered, without what they remember: a change is judged by what moves before and after it."""
+    good = [answer for answer in answers.values() if isinstance(answer, Collected)]
+    return [replace(one, snapshot=replace(one.snapshot, ring=None)) for one in good]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hostaudit.plan import COMPILE, PERIOD, SETTLE
+from hostaudit.plan import COMPILE, SETTLE
+from hostaudit.writers import longest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,7 +34,7 @@ class Job:
 
 def settle(change: PlannedChange) -> int:
     """Return how many seconds it may take until the change holds: its owner has to take it first."""
-    period = max((PERIOD.get(name.strip(), 0) for name in change.owner.split(",")), default=0)
+    period = longest(change.owner)
     return SETTLE.get(change.role, 0) + (period + COMPILE if period else 0)
 
 

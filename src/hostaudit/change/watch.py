@@ -14,7 +14,8 @@ from hostaudit.failures import excerpt
 from hostaudit.journal import Kind
 from hostaudit.journal.redact import redact_text
 from hostaudit.model import Collected
-from hostaudit.plan import COMPILE, PERIOD
+from hostaudit.plan import COMPILE
+from hostaudit.writers import longest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,8 +80,8 @@ def period(change: PlannedChange) -> int:
     """Return how long to watch after a change, in seconds."""
     if not change.owner or change.owner.startswith("/"):  # a file: read at boot only
         return NOBODY
-    known = [PERIOD[name.strip()] for name in change.owner.split(",") if name.strip() in PERIOD]
-    return 2 * max(known) + COMPILE if known else UNKNOWN_PERIOD
+    known = longest(change.owner)
+    return 2 * known + COMPILE if known else UNKNOWN_PERIOD
 
 
 def _who(context: Context, change: PlannedChange, snapshot: Snapshot, since: float) -> str:

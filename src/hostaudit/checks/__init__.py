@@ -5,6 +5,8 @@ fixed headings and *is* its documentation page (``hostaudit explain``, docs/chec
 needs: where one of them was not read, ``evaluate`` answers ``unknown`` with the agent's reason and the check is not
 called at all, so no check handles missing surfaces. A part of a surface that was not read
 (``view.unread("firewall.")``) is the check's own business.
+
+A fleet check is called once in a run, with all hosts that answered and with what probes saw (``reads=("probes",)``).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hostaudit.model import Alternative, Finding, Grade, Host, Remedy, Severity, Status
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hostaudit.policy import Number, Policy
+    from hostaudit.probed import Probes
     from hostaudit_agent.snapshot import Snapshot, Unread
+
+T = TypeVar("T")
 
 HEADINGS = (
     "What it reads",
@@ -41,9 +46,22 @@ class View:
     snapshot: Snapshot
     policy: Policy
     check: Check
-    peers: tuple[View, ...] = ()
-    """The other hosts of the cohort that answered (first namespace only); empty inside a peer."""
+    peers: Sequence[View] = ()
+    """The other hosts of the cohort that answered (first namespace only), by name; empty inside a peer."""
     netns: str = ""
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What this check computed of single hosts, and of the cohort, in this run; the same for a host and its peers."""
+
+    def once(self, function: Callable[[View], T], *, of_cohort: bool = False) -> T:
+        """Return what a function says of this host, or of its cohort, computed once: a cohort may have 2,000 hosts.
+
+        What is said of the cohort must not depend on the host that asks first.
+        """
+        key = (function, None if of_cohort else self.host.name)
+        if key not in self.memo:
+            self.memo[key] = function(self)
+        found: T = self.memo[key]
+        return found
 
     def threshold(self, name: str) -> Number:
         """Return the threshold: the policy's, or the check's default."""
@@ -91,6 +109,20 @@ class View:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """What a fleet check sees: every host whose surfaces were read, and what probes saw, if any were sent."""
+
+    views: tuple[View, ...]
+    policy: Policy
+    check: Check
+    probes: Probes | None = None
+
+    def threshold(self, name: str) -> Number:
+        """Return the threshold: the policy's, or the check's default."""
+        return self.policy.threshold(self.check.id, name, self.check.thresholds[name])
+
+
+@dataclass(frozen=True)
 class Check:
     """One check with what its decorator said."""
 
@@ -102,6 +134,7 @@ class Check:
     thresholds: Mapping[str, Number] = field(default_factory=dict)
     host: Callable[[View], Finding] | None = None
     cohort: Callable[[Sequence[View]], Sequence[Finding]] | None = None
+    fleet: Callable[[Fleet], Sequence[Finding]] | None = None
 
 
 _registry: dict[str, Check] = {}
@@ -145,6 +178,21 @@ def cohort_check(
         function: Callable[[Sequence[View]], Sequence[Finding]],
     ) -> Callable[[Sequence[View]], Sequence[Finding]]:
         _register(function, "cohort", reads, severity, thresholds)
+        return function
+
+    return register
+
+
+def fleet_check(
+    *, reads: tuple[str, ...], severity: Severity, thresholds: Mapping[str, Number] | None = None
+) -> Callable[[Callable[[Fleet], Sequence[Finding]]], Callable[[Fleet], Sequence[Finding]]]:
+    """Register a check of the whole run. With ``probes`` in ``reads`` it is called only where probes were sent.
+
+    It returns findings with ``host`` or ``hosts`` set; none where there is nothing to say.
+    """
+
+    def register(function: Callable[[Fleet], Sequence[Finding]]) -> Callable[[Fleet], Sequence[Finding]]:
+        _register(function, "fleet", reads, severity, thresholds)
         return function
 
     return register

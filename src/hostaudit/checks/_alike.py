@@ -1,16 +1,19 @@
 """A snapshot as flat facts that hosts of one kind should share. Pure.
 
 COMPARED says which surfaces are compared, MAY_DIFFER what inside them may differ between hosts that are alike: names,
-addresses, counters, guests. All the rest is compared, so a field or a rule that a snapshot gains later is compared by
-itself. Addresses and names of single hosts and guests are taken out of texts, so that ``-s 10.1.0.0/24`` of one node
-and ``-s 10.2.0.0/24`` of the next are the same rule.
+addresses, guests, and what moves by itself (``hostaudit.volatile``). All the rest is compared, so a field or a rule
+that a snapshot gains later is compared by itself. Addresses and names of single hosts and guests are taken out of
+texts, so that ``-s 10.1.0.0/24`` of one node and ``-s 10.2.0.0/24`` of the next are the same rule.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from hostaudit import volatile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,16 +28,18 @@ MAY_DIFFER = re.compile(
     r"platform\.(hostname|cpus|memory|uptime|first_netns|owners\[.*\]\.evidence)"
     r"|platform\.proxmox\.(node|quorate|guests|misread|misplaced|ignored|comments|pending_network|options_file|cluster_enable)\b.*"
     r"|conntrack\.(count|stats|per_cpu|delta|census|source|max_writable)\b.*"
+    r"|firewall\.(nat|dead_backends|backends_seen|xtables_lock)\b.*"
     r"|sysctl\.(effective|not_applied)\b.*"
+    r"|route\.(total|truncated)\b.*"
     r"|sysctl\.knobs\..*\.(writable|configured|overridden)\b.*"
     r"|sysctl\.knobs\.net\.ipv[46]\.(conf|neigh)\.(?!(all|default)\.).*"
     r"|sysctl\.knobs\.(kernel\.(random|hostname|domainname|ns_last_pid|pty)|fs\.(file-nr|inode|dentry)).*"
     r"|link\.links\[(tap|veth|fwbr|fwln|fwpr|cali|lxc|br-|docker|virbr|vnet)[^\]]*\].*"
     r"|link\.links\[.*\]\.(?!(mtu|kind)$).*"
-    r"|.*\.(delta|packets|bytes|index|pid|age|expires|used|seconds|metric)",
+    r"|platform\.boot_id"
+    rf"|.*\.(?:{volatile.PATTERN})(?:[.\[].*)?",
 )
-PRESENCE = re.compile(r"firewall\.backends\..*")
-"""Numbers of which only matters whether they are there."""
+PRESENCE = volatile.PRESENCE
 SIZED = re.compile(
     r"conntrack\.(max|buckets|hashsize|expect_max)"
     r"|sysctl\.knobs\.net\.(netfilter\.nf_conntrack_(max|buckets|expect_max)|ipv4\.(tcp|udp)_(mem|max_.*)|core\..*)\..*"
@@ -94,13 +99,25 @@ def size(view: View) -> tuple[int, int]:
 
 def plain(text: str, hostname: str) -> str:
     """Return a text without what belongs to one host or guest only."""
+    text = _general(text)
+    return re.sub(rf"\b{re.escape(hostname)}\b", "<host>", text) if len(hostname) > 2 and hostname in text else text
+
+
+@lru_cache(maxsize=1 << 16)
+def _general(text: str) -> str:
+    """Return a text without addresses and names of guests; most texts are the same on every host."""
     for pattern, word in _PLAIN:
         text = pattern.sub(word, text)
-    return re.sub(rf"\b{re.escape(hostname)}\b", "<host>", text) if len(hostname) > 2 else text
+    return text
+
+
+@lru_cache(maxsize=1 << 17)
+def _may_differ(path: str) -> bool:
+    return MAY_DIFFER.fullmatch(path) is not None
 
 
 def _walk(path: str, value: Any, hostname: str) -> Iterator[tuple[str, str]]:
-    if MAY_DIFFER.fullmatch(path):
+    if _may_differ(path):
         return
     if is_dataclass(value):
         for one in fields(value):

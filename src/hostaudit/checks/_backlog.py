@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.checks import _say, passed, unknown
+from hostaudit.checks import _say, _sockets, passed, unknown
 from hostaudit.model import Remedy
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def evidence(view: View, found: dict[str, float]) -> dict[str, Any]:
         "seconds": view.snapshot.interval,
         SOMAXCONN: _say.number(sysctl, SOMAXCONN),
         SYN_BACKLOG: _say.number(sysctl, SYN_BACKLOG),
+        "listeners": _sockets.listeners(view),
+        "sources": _sockets.sources(view),
     }
 
 

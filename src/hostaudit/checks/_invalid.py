@@ -14,7 +14,7 @@ its packets are untagged on the bridge of their own, fwbr, and meet the rules th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hostaudit.checks import _links, _say
 
@@ -125,24 +125,13 @@ def readable(view: View) -> bool:
     return snapshot.firewall is not None and snapshot.link is not None and snapshot.sysctl is not None
 
 
-def pairs(view: View, droppers: list[str]) -> list[dict[str, Any]]:
-    """Return, per host that drops, which others hold the first half of handshakes that it never saw begin.
-
-    A tuple that waits on both hosts went through both: its SYN-ACK is not INVALID there.
-    """
-    waits = {member.host.name: set(_waiting(member)) for member in (view, *view.peers)}
-    return [
-        {"dropped_by": dropper, "waiting_on": name, "handshakes": sorted(tuples - waits[dropper])[:8]}
-        for dropper in droppers
-        for name, tuples in waits.items()
-        if name != dropper and tuples - waits[dropper]
-    ]
+def of(view: View) -> Drops:
+    """Return the INVALID drops of a host, or of a peer, as ``examine``."""
+    return view.once(_examined)
 
 
-def _waiting(view: View) -> list[str]:
-    """Return the TCP tuples of this host that wait for a SYN-ACK, as the census saw them."""
-    census = view.snapshot.conntrack.census if view.snapshot.conntrack else None
-    return census.one_sided if census else []
+def _examined(view: View) -> Drops:
+    return examine(view.snapshot)
 
 
 def _ways(rule: Rule, snapshot: Snapshot) -> tuple[str, ...]:

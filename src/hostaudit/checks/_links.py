@@ -59,12 +59,24 @@ def networks(link: Link) -> list[Network]:
     return found
 
 
+def segments(table: LinkTable) -> list[tuple[Link, str]]:
+    """Return the interfaces that stand on a segment with other hosts, with each IP network that they have there."""
+    shared = [link for link in up(table) if link.kind in SEGMENT_KINDS]
+    shared = [link for link in shared if not (link.kind == "bridge" and private(table, link))]
+    return [(link, str(network)) for link in shared for network in networks(link)]
+
+
 def outward(table: LinkTable) -> list[Link]:
     """Return the interfaces with an IPv4 address by which this host meets other machines."""
     found = []
     for link in up(table):
-        if any("." in address for address in link.addresses) and link.kind in SEGMENT_KINDS:
+        if any("." in address for address in link.addresses) and (link.kind in SEGMENT_KINDS or _of_container(link)):
             if link.kind == "bridge" and private(table, link):
                 continue
             found.append(link)
     return found
+
+
+def _of_container(link: Link) -> bool:
+    """Say whether this is the way out of a container: the inner end of a veth, with a network of its own."""
+    return link.kind == "veth" and link.peer_elsewhere and not link.master and bool(networks(link))

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OPTION = "nf_conntrack_allow_invalid"
 
+NAMED = 40
+"""Hosts that one advice names."""
 _PROXMOX = frozenset({"pve-firewall", "proxmox-firewall"})
 _TABLES = {"proxmox-firewall": "proxmox-firewall", "proxmox-firewall-guests": "proxmox-firewall"}
 _TABLES |= {"firewalld": "firewalld", "firewalld_policies": "firewalld"}
@@ -60,9 +62,19 @@ TRADE_OFF = (
 
 def owner(rule: Rule) -> str:
     """Return what makes the rule, by the names of its table and chain; empty where it is not known."""
-    if rule.backend == "nftables" and rule.table in _TABLES:
-        return _TABLES[rule.table]
-    return next((name for prefix, name in _CHAINS if rule.chain.startswith(prefix)), "")
+    return maker(rule.backend, rule.table, rule.chain)
+
+
+def maker(backend: str, table: str, chain: str) -> str:
+    """Return what makes rules of this place; empty where it is not known."""
+    if backend == "nftables" and table in _TABLES:
+        return _TABLES[table]
+    return next((name for prefix, name in _CHAINS if chain.startswith(prefix)), "")
+
+
+def of(program: str) -> str:
+    """Return how that program is told to accept INVALID."""
+    return _ADVICE[program]
 
 
 def already_allowed(view: View) -> bool:
@@ -113,8 +125,11 @@ def _proxmox(view: View, fleet: Iterable[str]) -> str:
             f"host.fw asks for {OPTION} and the rule is still there: look whether the firewall applies its rules "
             "(`journalctl -u pve-firewall -u proxmox-firewall`); proxmox-firewall before 0.7.0 drops regardless."
         )
+    names = sorted(fleet)
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    listed = ", ".join(names[:NAMED]) + more
     return (
-        f"Set {OPTION} to 1 in host.fw of every hypervisor of the cohort ({', '.join(sorted(fleet))}): on each of "
+        f"Set {OPTION} to 1 in host.fw of every hypervisor of the cohort ({listed}): on each of "
         f"them `pvesh set /nodes/$(hostname -s)/firewall/options --{OPTION} 1`. It is live within 10 s; nothing is "
         "restarted and established flows survive."
     )

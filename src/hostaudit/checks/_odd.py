@@ -28,8 +28,12 @@ def differences(views: Sequence[View], share: float) -> dict[str, list[Differenc
     facts = {view.host.name: _alike.flat(view) for view in views}
     sizes = {view.host.name: _alike.size(view) for view in views}
     other_size = odd(sizes, 1)
+    groups: dict[str, list[list[str]]] = {}
     for path in sorted({path for one in facts.values() for path in one}):
-        for group in _alike.groups(views, path):
+        surface = path.partition(".")[0].partition("[")[0]
+        if surface not in groups:
+            groups[surface] = _alike.groups(views, path)
+        for group in groups[surface]:
             values = {name: facts[name].get(path, _alike.ABSENT) for name in group}
             different = odd(values, share)
             if different is None:

@@ -29,7 +29,7 @@ def sections(check: Check) -> dict[str, str]:
 
 def page(check: Check) -> str:
     """Return the check's page as Markdown."""
-    scope = "the hosts of a cohort" if check.cohort else "one host"
+    scope = "the hosts of a cohort" if check.cohort else "the whole run" if check.fleet else "one host"
     thresholds = ", ".join(f"`{name}` {value}" for name, value in check.thresholds.items())
     head = [
         f"# {check.id}",

@@ -4,7 +4,7 @@ What it reads
     Every rule that drops or rejects ``ctstate INVALID`` (legacy and nft iptables, nftables), its hooks and its
     counter; bridges, their ports and ``bridge-nf-call-*``; forwarding; conntrack's ``invalid`` statistics where the
     rule has no counter; TCP entries that wait for a SYN-ACK; ``hostaudit_asymmetric`` of the inventory, here and on
-    the other hosts of the cohort.
+    the other hosts of the cohort; what an installed agent saw these rules drop in the last 24 hours.
 
 Why it matters
     A SYN-ACK is INVALID for a host that did not see the SYN: so it is with direct server return (DSR), with VRRP or
@@ -19,7 +19,8 @@ Active when
     declared); for a rule without a counter, conntrack's ``invalid`` grew so much. A few packets are not an outage: a
     stray RST is INVALID on any host, and with ``firewall=1`` Proxmox loses plain RSTs on its second bridge. On a
     host that only routes, the drops must also be more than ``noise_share`` of what it forwards. Without movement it
-    is a risk: high where asymmetry is declared, medium where another host of the cohort drops, low on a bridge.
+    is a risk: high where asymmetry is declared, medium where another host of the cohort drops, or where an installed
+    agent saw ``burst_per_minute`` or more, with their time; low on a bridge.
 
 How it is remedied
     Where asymmetry is declared or shown (this host drops while another one waits for the SYN-ACK), role
@@ -46,35 +47,38 @@ References
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.checks import _guests, _invalid, _loosen, _say, _ways, check, passed, unknown
+from hostaudit.checks import _guests, _halves, _invalid, _kernellog, _loosen, _ring, _say, _ways, check, passed, unknown
 from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
     from hostaudit.checks._invalid import Drops
     from hostaudit.model import Finding
+    from hostaudit_agent.snapshot import RingSeries
 
 
 @check(
     reads=("firewall", "link", "sysctl"),
     severity=Severity.HIGH,
-    thresholds={"active_packets": 3, "noise_share": 0.01},
+    thresholds={"active_packets": 3, "noise_share": 0.01, "burst_per_minute": 30},
 )
 def evaluate(view: View) -> Finding:
     """Judge the INVALID drops of this host in the light of its cohort."""
-    drops = _invalid.examine(view.snapshot)
+    drops = _invalid.of(view)
     if not drops.met:
         return _nothing_met(view, drops)
-    others = {peer.host.name: _invalid.examine(peer.snapshot) for peer in view.peers if _invalid.readable(peer)}
-    droppers = [p.host.name for p in view.peers if p.host.name in others and _invalid.dropping(p, others[p.host.name])]
+    mine, cohort = view.host.name, _halves.cohort(view)
+    droppers = list(islice((name for name in cohort.dropping if name != mine), _halves.NAMED))
     active = _invalid.dropping(view, drops)
-    declared = {v.host.name: v.host.asymmetric for v in (view, *view.peers) if v.host.asymmetric}
-    shown = _invalid.pairs(view, [*([view.host.name] if active else []), *droppers])
+    declared = cohort.declared_for(mine)
+    shown = list(islice(_halves.pairs(view, [*([mine] if active else []), *droppers]), _halves.NAMED))
     evidence = _evidence(view, drops) | {"declared": declared, "shown": shown, "peers_dropping": droppers}
 
-    judged = _judge(view, drops, active=active, declared=bool(declared), droppers=droppers)
+    past = _ring.invalid(view, drops)
+    judged = _judge(view, drops, past, active=active, declared=bool(declared), droppers=droppers)
     if judged is None:
         return passed(f"{drops.chain} drops INVALID, and nothing says that a path is asymmetric", **evidence)
     severity, situation, summary = judged
@@ -83,7 +87,7 @@ def evaluate(view: View) -> Finding:
         Grade.ACTIVE if active else Grade.RISK,
         summary,
         severity=severity,
-        evidence=evidence,
+        evidence=evidence | _kernellog.evidence(view, "invalid-new") | _ring.evidence(view, [past] if past else []),
         reproduce=_loosen.commands(view, drops),
         disproof=(
             "The rule's counter stands still while a client that times out tries again; or a capture shows the "
@@ -91,14 +95,14 @@ def evaluate(view: View) -> Finding:
         ),
         owner=_loosen.owner(drops.met[0]),
         remedy=_loosen.remedy(view, drops) if certain else None,
-        advice=_loosen.advice(view, drops, certain=certain, fleet=(view.host.name, *others)),
+        advice=_loosen.advice(view, drops, certain=certain, fleet=cohort.readable),
         alternatives=_ways.alternatives(view, drops),
         cause=f"{drops.chain} drops INVALID: {situation}",
     )
 
 
 def _judge(
-    view: View, drops: Drops, *, active: bool, declared: bool, droppers: list[str]
+    view: View, drops: Drops, past: RingSeries | None, *, active: bool, declared: bool, droppers: list[str]
 ) -> tuple[Severity, str, str] | None:
     """Return severity, situation (for the cause) and summary; ``None`` where it is no fault."""
     stray = drops.moved > view.threshold("noise_share") * drops.forwarded
@@ -107,6 +111,9 @@ def _judge(
         packets = _say.plural(drops.moved, "INVALID packet")
         verb = "dropped" if drops.counted else "is in force:"
         return Severity.HIGH, "and did so now", f"{drops.chain} {verb} {packets} in {_say.window(view)}"
+    if past:
+        summary = f"{drops.chain} dropped {_say.plural(past.burst, 'INVALID packet')} {_ring.when(past)}"
+        return Severity.HIGH if declared else Severity.MEDIUM, "and did so lately", summary
     if declared:
         return Severity.HIGH, "path declared asymmetric", f"{drops.chain} drops INVALID on a path declared asymmetric"
     if droppers:

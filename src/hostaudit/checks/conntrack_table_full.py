@@ -3,7 +3,8 @@
 What it reads
     ``nf_conntrack_count`` and ``nf_conntrack_max`` of each network namespace; conntrack's ``drop`` and
     ``early_drop``; the census of entries by state, source and target, where one was taken (by itself from
-    half full on, or with ``--census``).
+    half full on, or with ``--census``). The kernel's log corroborates; its line is limited in rate, so it decides
+    nothing. What an installed agent saw in the last 24 hours is a risk, with its time.
 
 Why it matters
     A full table drops the first packet of every new flow, of all protocols, at random; local programs get EPERM from
@@ -33,12 +34,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hostaudit.checks import _say, _table, check, not_applicable, passed, unknown
+from hostaudit import owners
+from hostaudit.checks import _kernellog, _ring, _say, _table, check, not_applicable, passed, unknown
 from hostaudit.model import Grade, Severity
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
     from hostaudit.model import Finding
+    from hostaudit_agent.snapshot import RingSeries
 
 
 @check(
@@ -66,17 +69,20 @@ def evaluate(view: View) -> Finding:
     }
     summary = f"{table.count} of {table.max} entries in use ({used:.0%})"
     active = evicted > 0 or (dropped > 0 and used >= view.threshold("risk_share"))
-    if not active and used < view.threshold("risk_share"):
+    past = [] if active else _earlier(view)
+    if not active and not past and used < view.threshold("risk_share"):
         return passed(summary, **evidence)
     if active:
         summary = f"{summary}: {dropped} dropped, {evicted} evicted in {_say.window(view)}"
+    elif past:
+        summary = f"{_told(past)}; now {used:.0%} of {table.max} entries"
     size = _table.bigger(table.max)
     critical = active or used >= view.threshold("critical_share")
     return view.fail(
         Grade.ACTIVE if active else Grade.RISK,
         summary,
         severity=Severity.CRITICAL if critical else Severity.HIGH,
-        evidence=evidence,
+        evidence=evidence | _kernellog.evidence(view, "conntrack-full") | _ring.evidence(view, past),
         reproduce=_say.shell(
             view,
             "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; conntrack -S",
@@ -87,3 +93,19 @@ def evaluate(view: View) -> Finding:
         advice=f"{_table.how(view, size)} {_table.cost(table, size)} First see what fills it: `conntrack -L` by state.",
         cause="the connection tracking table is full" if critical else "the connection tracking table fills up",
     )
+
+
+def _earlier(view: View) -> list[RingSeries]:
+    """Return what an installed agent saw of a full table: the same measures as now."""
+    use = next((one for one in _ring.series(view, _ring.USE)), None)
+    filled = use is not None and use.most >= 100 * view.threshold("risk_share")
+    refused = _ring.series(view, "conntrack.early_drop", *(["conntrack.drop"] if filled else []))
+    found = [*refused, *([use] if use and filled else [])]
+    return [one for one in found if not _ring.changed(view, owners.CONNTRACK_MAX, one)]
+
+
+def _told(past: list[RingSeries]) -> str:
+    first = past[0]
+    if first.name == _ring.USE:
+        return f"{first.most:.0f}% in use {_ring.at(first.most_at)}"
+    return f"{_say.plural(first.burst, 'flow')} refused {_ring.when(first)}"

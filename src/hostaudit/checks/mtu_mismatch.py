@@ -38,11 +38,11 @@ from hostaudit.cohort import norm
 from hostaudit.model import Grade, Remedy, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hostaudit.checks import View
     from hostaudit.model import Finding
-    from hostaudit_agent.snapshot import Link, LinkTable
+    from hostaudit_agent.snapshot import LinkTable
 
 
 @dataclass(frozen=True)
@@ -112,22 +112,25 @@ def _parents(table: LinkTable) -> Iterator[_Fault]:
 def _peers(view: View) -> Iterator[_Fault]:
     """Compare with the hosts of the cohort on each IP network that this host stands on."""
     assert view.snapshot.link is not None  # noqa: S101 - reads
-    tables = {peer.host.name: peer.snapshot.link for peer in view.peers if peer.snapshot.link is not None}
-    for link, network in _segments(view.snapshot.link):
-        sizes = {view.host.name: link.mtu}
-        for name, table in tables.items():
-            there = [other.mtu for other, theirs in _segments(table) if theirs == network]
-            if there:
-                sizes[name] = there[0]
-        usual = norm(sizes)
+    if not view.peers:
+        return
+    if not view.memo:
+        view.memo.update(_sizes((view, *view.peers)))
+    for link, network in _links.segments(view.snapshot.link):
+        sizes, usual = view.memo[network]
+        if sizes[view.host.name] != link.mtu:  # it stands there with two interfaces
+            usual = norm(sizes | {view.host.name: link.mtu})
         if usual is not None and usual != link.mtu:
             yield _Fault(link.name, link.mtu, network, usual, "peers")
 
 
-def _segments(table: LinkTable) -> Iterator[tuple[Link, str]]:
-    for link in _links.up(table):
-        if link.kind in _links.SEGMENT_KINDS and not (link.kind == "bridge" and _links.private(table, link)):
-            yield from ((link, str(network)) for network in _links.networks(link))
+def _sizes(views: Iterable[View]) -> dict[str, tuple[dict[str, int], int | None]]:
+    """Return, per network, the MTU of each host's first interface there, and the norm of them."""
+    found: dict[str, dict[str, int]] = {}
+    for view in views:
+        for link, network in _links.segments(view.snapshot.link) if view.snapshot.link else ():
+            found.setdefault(network, {}).setdefault(view.host.name, link.mtu)
+    return {network: (sizes, norm(sizes)) for network, sizes in found.items()}
 
 
 def _as_evidence(fault: _Fault) -> dict[str, Any]:

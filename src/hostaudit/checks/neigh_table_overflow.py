@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.checks import _say, check, not_applicable, passed
+from hostaudit.checks import _kernellog, _say, check, not_applicable, passed
 from hostaudit.model import Grade, Remedy, Severity
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def evaluate(view: View) -> Finding:
         Grade.ACTIVE if worst["refused"] else Grade.RISK,
         summary,
         severity=Severity.HIGH if high else None,
-        evidence={"tables": facts, "seconds": view.snapshot.interval},
+        evidence={"tables": facts, "seconds": view.snapshot.interval} | _kernellog.evidence(view, "neigh-full"),
         reproduce=(
             f"sysctl {_TABLES[name]}; ip -s neigh show nud all | grep -c lladdr; "
             f"{_say.twice(f'head -3 /proc/net/stat/{name}')}"

@@ -2,7 +2,10 @@
 
 What it reads
     The effective ``rp_filter`` of every interface, which is the larger of ``conf.all`` and ``conf.<interface>``; the
-    interfaces that are up and their addresses; ``TcpExt.IPReversePathFilter``; ``hostaudit_asymmetric``.
+    interfaces that are up and their addresses; ``TcpExt.IPReversePathFilter``; ``hostaudit_asymmetric``. And whom it
+    hits: for packets that the other hosts of the cohort send, by their own routes, for ``hostaudit_peers``
+    (``10.9.0.5@eth1``) and for ``hostaudit_vips`` that are neighbours, the way back is computed from all rules and
+    routes of this host. Where that is another interface, source, interface and the route that wins are named.
 
 Why it matters
     Strict mode (1) drops a packet unless the route back to its source leaves by the interface it came in on. With
@@ -12,7 +15,8 @@ Why it matters
 Active when
     ``IPReversePathFilter`` grew by ``active_packets`` or more between the samples. In loose mode (2) the drops are of
     sources to which there is no route at all. Without movement it is a risk where an effective 1 meets two ways in,
-    a declared asymmetry or an overlay; a host with one uplink and strict filters passes.
+    a declared asymmetry, an overlay, or a source whose way back differs; a host with one uplink and strict filters
+    passes.
 
 How it is remedied
     Role ``rp_filter`` sets 2 on the interfaces that are strict; 2 beats the 1 of ``conf.all``. 0 is never made 2:
@@ -30,10 +34,10 @@ References
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hostaudit import owners
-from hostaudit.checks import _links, _say, check, passed, unknown
+from hostaudit.checks import _kernellog, _links, _reverse, _say, check, passed, unknown
 from hostaudit.model import Grade, Remedy, Severity
 
 if TYPE_CHECKING:
@@ -59,17 +63,23 @@ def evaluate(view: View) -> Finding:
     uplinks = [link.name for link in _links.outward(table)]
     overlays = [name for name in strict if ways_in[name].kind in _links.OVERLAYS]
     dropped = (counters.delta or {}).get(_COUNTER, 0)
-    evidence = {
+    eaten = _reverse.pairs(view, strict)
+    sure = [pair for pair in eaten if pair.certain]
+    evidence: dict[str, Any] = {
         "strict": {name: _setting(view, name) for name in strict},
         "loose": loose,
         "uplinks": uplinks,
         "dropped": {"delta": dropped if counters.delta is not None else None, "total": counters.totals.get(_COUNTER)},
         "declared": view.host.asymmetric,
     }
+    if eaten:
+        evidence["ways_back_that_differ"] = _reverse.evidence(eaten)
     active = dropped >= view.threshold("active_packets")
     if active:
         packets = _say.plural(dropped, "packet")
         summary = f"the reverse path filter dropped {packets} in {_say.window(view)}"
+    elif sure:
+        summary = f"{sure[0].link} drops {sure[0].source}: the way back is {sure[0].back or 'none'}"[:78]
     elif strict and view.host.asymmetric:
         summary = f"{strict[0]} filters strictly on a path declared asymmetric"
     elif set(strict) & set(uplinks) and len(uplinks) > 1:
@@ -84,12 +94,12 @@ def evaluate(view: View) -> Finding:
         Grade.ACTIVE if active else Grade.RISK,
         summary,
         severity=Severity.HIGH if active or view.host.asymmetric else None,
-        evidence=evidence,
-        reproduce=_say.shell(view, _reproduce([*strict, *loose])),
+        evidence=evidence | _kernellog.evidence(view, "martian"),
+        reproduce=_say.shell(view, "; ".join([*map(_reverse.command, eaten[:1]), _reproduce([*strict, *loose])])),
         disproof="IPReversePathFilter stands still while the connection that fails is tried again.",
         owner="cilium" if cilium else "",
         remedy=loosen if strict and not cilium and not view.netns else None,
-        advice=_advice(view, strict, cilium=cilium),
+        advice=" ".join([*(f"{pair.sentence()}." for pair in eaten[:1]), _advice(view, strict, cilium=cilium)]),
         cause="the reverse path filter drops packets" if active else "strict reverse path filter, several ways in",
     )
 

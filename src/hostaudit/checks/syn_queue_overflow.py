@@ -2,7 +2,8 @@
 
 What it reads
     ``TcpExt.TCPReqQFullDrop``, ``TCPReqQFullDoCookies`` and ``SyncookiesSent`` of two samples, per network namespace;
-    ``tcp_syncookies``, ``tcp_max_syn_backlog`` and ``somaxconn``.
+    ``tcp_syncookies``, ``tcp_max_syn_backlog`` and ``somaxconn``. For the evidence, handshakes that wait, by listener
+    with its process, and by the client's network.
 
 Why it matters
     With cookies on, a full queue costs new connections their window scaling and SACK; with cookies off, their SYN is
@@ -29,7 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hostaudit import owners
-from hostaudit.checks import _backlog, _say, check
+from hostaudit.checks import _backlog, _say, _sockets, check
 from hostaudit.model import Finding, Grade, Severity
 
 if TYPE_CHECKING:
@@ -65,7 +66,13 @@ def evaluate(view: View) -> Finding:
         owner=writer.name if writer and dropped else "",
         remedy=_backlog.remedy(view, _backlog.SOMAXCONN, _backlog.SYN_BACKLOG),
         advice=(
-            "See who sends the SYNs (`ss -tn state syn-recv`): many sources that never answer are a flood, your own "
+            (f"It is {culprit}. " if (culprit := _sockets.culprit(view)) else "")
+            + (
+                f"Most handshakes that wait are from {source}. "
+                if (source := next(iter(_sockets.sources(view)), ""))
+                else ""
+            )
+            + "See who sends the SYNs (`ss -tn state syn-recv`): many sources that never answer are a flood, your own "
             "clients are a storm of retries. Then raise the program's backlog and net.core.somaxconn; "
             "keep tcp_syncookies at 1."
         ),

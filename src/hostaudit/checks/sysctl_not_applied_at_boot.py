@@ -2,8 +2,8 @@
 
 What it reads
     The keys of net.netfilter and net.bridge that a sysctl file sets, and what brings nf_conntrack and br_netfilter
-    before systemd-sysctl runs: modules-load.d with what those modules depend on, the kernel's command line, or the
-    kernel itself, where they are built in.
+    before systemd-sysctl runs: the initramfs, modules-load.d with what those modules depend on, the kernel's command
+    line, or the kernel itself, where they are built in. What modprobe.d blacklists is not loaded from modules-load.d.
 
 Why it matters
     These keys exist when their module is there. Debian and Proxmox VE have both as modules, and a packet filter, a

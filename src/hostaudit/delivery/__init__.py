@@ -93,7 +93,12 @@ class _Exchange:
 
     def answer(self, until: float) -> Answer:
         """Receive until the frame is whole. Raises HostError when it never will be."""
+        ready = f"\n{self.request.nonce} live\n".encode()
+        live = self.request.live
         while True:
+            if live and ready in self.out:
+                live(self.send)
+                live = None
             found = self._frame()
             if found:
                 return found

@@ -71,6 +71,8 @@ def main(nonce: str, size: int, arguments: "list[str]", most: int, seconds: int)
     with contextlib.suppress(OSError):  # a container may forbid it
         os.nice(10)
     answer = os.dup(1)
+    # where an agent that works with others says that it is ready, and hears that it is over
+    os.environ["HOSTAUDIT_LIVE"] = f"{os.dup(0)} {answer} {nonce}"
     archive, out, err = anonymous("hostaudit"), anonymous("out"), anonymous("err")
     with os.fdopen(os.dup(archive), "wb") as file:
         file.write(data)

@@ -6,6 +6,10 @@ import secrets
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CANDIDATES = tuple((f"python3{minor}",) for minor in ("", ".14", ".13", ".12", ".11", ".10", ".9"))
 """Where the distribution's python3 is too old a newer one often lies beside it."""
@@ -31,6 +35,8 @@ class Request:
     seconds: float = 60.0
     """After which the loader ends itself, should nobody be left to end it."""
     max_output: int = 8 << 20
+    live: Callable[[Callable[[bytes], object]], object] | None = field(default=None, repr=False)
+    """Called once the agent says that it is ready, with what sends to its stdin; ``None``: nobody waits for that."""
     nonce: str = field(default_factory=lambda: "hostaudit-" + secrets.token_hex(12))
 
     @property

@@ -22,11 +22,13 @@ from hostaudit.journal.failures import WRITABLE, translated
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-VERSIONS = ("0001",)
+VERSIONS = ("0001", "0002")
 """The steps of migrations/versions, oldest first."""
 VERSION_TABLE = "journal_schema"
 PATIENCE = 30
 """Seconds to wait for another controller's transaction; each takes milliseconds."""
+PAGE = 16384
+"""Bytes."""
 _LOCK = 0x686F7374_61756469  # "hostaudi": the key of PostgreSQL's advisory lock
 
 
@@ -66,8 +68,15 @@ class Database:
 def default_url(environ: Mapping[str, str]) -> URL:
     """Return the URL of this user's own journal, below the XDG state directory."""
     state = environ.get("XDG_STATE_HOME", "")
-    # the specification: a relative path is to be ignored
-    base = Path(state) if state.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local" / "state"
+    try:
+        # the specification: a relative path is to be ignored
+        home = state if state.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local" / "state"
+    except RuntimeError:  # cron's or a container's: no HOME, and an account without a name
+        raise JournalUsageError(
+            "there is no HOME and this account has no home directory, so that the journal has no place; "
+            "give it with --journal or HOSTAUDIT_JOURNAL: sqlite:////path/journal.db"
+        ) from None
+    base = Path(home)
     return URL.create("sqlite", database=str(base / "hostaudit" / "journal.db"))
 
 
@@ -153,7 +162,12 @@ def _create(path: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Set write-ahead logging, and that a commit is on the disk before it returns."""
+    """Set write-ahead logging, and that a commit is on the disk before it returns.
+
+    The size of pages counts for a database that is new: rows of the history, of about 1 kB, would leave a quarter of
+    SQLite's 4 KiB unused.
+    """
+    connection.execute(f"PRAGMA page_size = {PAGE}")
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

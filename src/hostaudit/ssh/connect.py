@@ -7,18 +7,16 @@ each other (TCP_NODELAY, TCP_QUICKACK), and hosts behind one jump host share the
 from __future__ import annotations
 
 import logging
-import socket
 import threading
 import time
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import fabric
 import paramiko
 
 from hostaudit import delivery
 from hostaudit.failures import HostError, excerpt
-from hostaudit.ssh import dial, hostkeys
+from hostaudit.ssh import dial, hostkeys, wire
 from hostaudit.ssh.credentials import Keyring, Offer
 from hostaudit.ssh.knownhosts import KnownHosts
 from hostaudit.ssh.pipe import SshPipe
@@ -32,10 +30,9 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
 
-class _Transport(paramiko.Transport):  # type: ignore[misc] # no type information upstream
-    """A transport that wakes up when something happens, not ten times a second for every host."""
-
-    _active_check_timeout = 5.0
+PROXY_PACE = 0.05
+"""Seconds between the starts of two ProxyCommands: as a rule all log in to one server, whose sshd refuses some from ten
+on that have not logged in yet (sshd_config(5), MaxStartups 10:30:100). A ProxyJump is logged in to once."""
 
 
 class Connector:
@@ -47,10 +44,12 @@ class Connector:
         self._keyring = Keyring()
         self._known = lru_cache(maxsize=256)(KnownHosts)
         self._known_lock = threading.Lock()
+        self._config = wire.configuration()
         self._jumps: dict[tuple[Hop, ...], _Jump] = {}
         self._lock = threading.Lock()
+        self._next_proxy = 0.0
 
-    def connect(self, route: Route, attempt: Attempt) -> fabric.Connection:
+    def connect(self, route: Route, attempt: Attempt) -> wire.Connection:
         """Return an open connection to the last hop. Raises HostError."""
         *before, last = route.hops
         gateway = self._through(tuple(before), attempt) if before else None
@@ -89,52 +88,63 @@ class Connector:
             jump.lock.release()
         return jump.connection
 
-    def _hop(self, hop: Hop, gateway: fabric.Connection | None, attempt: Attempt) -> fabric.Connection:
+    def _hop(self, hop: Hop, gateway: wire.Connection | None, attempt: Attempt) -> wire.Connection:
         """Connect to one server, over a jump host's connection where there is one, and log in."""
+        with self._known_lock:
+            known = self._known(hop.known_hosts)
+        types = hostkeys.preferred(known, hop)
+        try:
+            return self._login(hop, gateway, attempt, known, types)
+        except HostError as refusal:
+            # Hashed names do not tell their keys' types beforehand; now that they were searched, they may.
+            better = hostkeys.preferred(known, hop)
+            if refusal.kind != "host-key" or better == types:
+                raise
+            return self._login(hop, gateway, attempt, known, better)
+
+    def _login(
+        self, hop: Hop, gateway: wire.Connection | None, attempt: Attempt, known: KnownHosts, types: list[str]
+    ) -> wire.Connection:
+        """Connect once, and ask for host keys of these types first. Raises HostError."""
         timeout = hop.timeout or self.timeout
         if gateway is not None:
             sock = self._tunnel(hop, gateway, attempt, timeout)
         elif hop.proxy_command:
+            self._wait_for_proxy()
             sock = dial.proxy(hop, attempt)
         else:
             sock = dial.direct(hop, attempt, timeout)
-        with self._known_lock:
-            known = self._known(hop.known_hosts)
-        offer = _TimedOffer(hop, self._keyring, attempt, timeout)
-        connection = fabric.Connection(
-            hop.address,
-            user=hop.identity.user,
-            port=hop.port,
-            # Not lazy would read ~/.fabric.py; a shared one is not made for threads.
-            config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig(), overrides={"load_ssh_configs": False}),
-            connect_kwargs={
-                "sock": sock,
-                "transport_factory": _factory(hostkeys.preferred(known, hop), attempt),
-                "auth_strategy": offer,
-                "banner_timeout": timeout + 5,
-                "auth_timeout": timeout + 5,
-                "channel_timeout": timeout + 5,
-            },
-        )
-        connection.client = paramiko.SSHClient()
-        connection.client.set_missing_host_key_policy(hostkeys.Check(known, hop))
+        transport = wire.Transport(sock)
+        transport.banner_timeout = transport.auth_timeout = transport.channel_timeout = timeout + 5
+        transport.ask_for(types)
+        attempt.hold(transport.end)
         attempt.enter(
             timeout,
             f"{hop.where} accepts connections but does not greet as an SSH server within {timeout:g} s; "
             f"see whether sshd hangs there (`nc {hop.address} {hop.port}` shows its greeting)",
         )
         try:
-            connection.open()
+            transport.handshake(timeout + 5)
+            hostkeys.check(known, hop, transport.get_remote_server_key())
+            _TimedOffer(hop, self._keyring, attempt, timeout).authenticate(transport)
         except HostError:
-            close(connection)
+            transport.end()
             raise
         except (paramiko.SSHException, OSError, EOFError, ValueError) as problem:
-            close(connection)
+            transport.end()
             raise attempt.late if attempt.expired else _broken(hop, problem, dial.words(sock)) from None
-        return connection
+        return wire.Connection(hop, transport, self._config)
+
+    def _wait_for_proxy(self) -> None:
+        """Wait for the next start of a ProxyCommand."""
+        now = time.monotonic()
+        with self._lock:
+            start = max(now, self._next_proxy)
+            self._next_proxy = start + PROXY_PACE
+        time.sleep(start - now)
 
     @staticmethod
-    def _tunnel(hop: Hop, gateway: fabric.Connection, attempt: Attempt, timeout: float) -> paramiko.Channel:
+    def _tunnel(hop: Hop, gateway: wire.Connection, attempt: Attempt, timeout: float) -> paramiko.Channel:
         """Ask a jump host for a connection to the next hop."""
         attempt.enter(timeout, f"the jump host had no connection to {hop.where} after {timeout:g} s; is that host up?")
         try:
@@ -180,22 +190,6 @@ class _TimedOffer(Offer):
         return super().authenticate(transport)
 
 
-def _factory(key_types: list[str], attempt: Attempt) -> Any:
-    """Return what makes a transport that asks for these host key types first."""
-
-    def make(sock: Any, disabled_algorithms: Any = None) -> paramiko.Transport:
-        transport = _Transport(sock, disabled_algorithms=disabled_algorithms)
-        transport.daemon = True
-        options = transport.get_security_options()
-        options.key_types = [t for t in key_types if t in options.key_types] + [
-            t for t in options.key_types if t not in key_types
-        ]
-        attempt.hold(lambda: _end(transport))
-        return transport
-
-    return make
-
-
 def _broken(hop: Hop, problem: BaseException, proxy: str = "") -> HostError:
     """Say why ssh's own handshake failed; ``proxy`` is what a ProxyCommand said."""
     if proxy:
@@ -217,7 +211,7 @@ def _broken(hop: Hop, problem: BaseException, proxy: str = "") -> HostError:
     )
 
 
-def deliver(connection: fabric.Connection, request: delivery.Request, where: str, until: float) -> delivery.Answer:
+def deliver(connection: wire.Connection, request: delivery.Request, where: str, until: float) -> delivery.Answer:
     """Run the agent on an open connection. Raises HostError."""
     try:
         pipe = SshPipe(connection, request.command, until - time.monotonic())
@@ -230,20 +224,6 @@ def deliver(connection: fabric.Connection, request: delivery.Request, where: str
     return delivery.run(pipe, request, where, until)
 
 
-def close(connection: fabric.Connection) -> None:
+def close(connection: wire.Connection) -> None:
     """Close a connection at once, whatever state it is in. It never raises."""
-    transport = connection.client.get_transport() if connection.client else None
-    if transport is not None:
-        _end(transport)
-    elif "sock" in connection.connect_kwargs:
-        connection.connect_kwargs["sock"].close()
-
-
-def _end(transport: paramiko.Transport) -> None:
-    """End a transport without waiting for its thread: shutdown wakes it, close alone would leave it in recv."""
-    try:
-        transport.sock.shutdown(socket.SHUT_RDWR) if isinstance(transport.sock, socket.socket) else None
-        transport.close()
-        transport.sock.close()
-    except (OSError, EOFError, paramiko.SSHException):
-        return
+    connection.close()

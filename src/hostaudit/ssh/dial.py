@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hostaudit.attempt import Attempt
     from hostaudit.ssh.route import Hop
 
+AT_ONCE = 1 << 15
+"""Bytes; about as much as one packet of SSH may carry (RFC 4253, 6.1)."""
 _FAMILIES = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 _REASONS = {
     errno.ECONNREFUSED: "refuses connections: no sshd listens there, or a firewall rejects; check ansible_port",
@@ -29,18 +31,23 @@ _REASONS = {
 
 
 class QuickSocket(socket.socket):
-    """A TCP socket that acknowledges at once.
+    """A TCP socket that acknowledges at once, and asks the kernel once for what is there.
 
     SSH is ping-pong in small packets: a delayed ACK costs up to 40 ms per round trip, and the kernel forgets
-    TCP_QUICKACK after use (tcp(7)).
+    TCP_QUICKACK after use (tcp(7)). paramiko reads every packet in two halves.
     """
 
+    _unread = b""
+
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """Receive, and acknowledge the next packets at once."""
-        data = super().recv(size, flags)
-        with suppress(OSError):
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return data
+        """Return what was received before, or receive, and acknowledge the next packets at once."""
+        data = self._unread
+        if not data:
+            data = super().recv(max(size, AT_ONCE), flags)
+            with suppress(OSError):
+                self.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        self._unread = data[size:]
+        return data[:size]
 
 
 def direct(hop: Hop, attempt: Attempt, timeout: float) -> socket.socket:
@@ -125,10 +132,12 @@ class _ProxySocket(socket.socket):
     def close(self) -> None:
         """Close it, and end the command."""
         super().close()
-        with suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
+        for signum, seconds in ((signal.SIGTERM, 0.2), (signal.SIGKILL, 2.0)):
+            with suppress(OSError):
+                os.killpg(self._process.pid, signum)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+                break
         if not self._errors.closed:
             self._errors.seek(0)
             self.said = excerpt(self._errors.read(4096))

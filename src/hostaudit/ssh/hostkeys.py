@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import paramiko
-
 from hostaudit.failures import HostError
 from hostaudit.ssh.knownhosts import Verdict, file_name, fingerprint
 
 if TYPE_CHECKING:
+    import paramiko
+
     from hostaudit.ssh.knownhosts import Answer, KnownHosts
     from hostaudit.ssh.route import Hop
 
@@ -18,28 +18,25 @@ _ALGORITHMS = {"ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"]}
 
 
 def preferred(known: KnownHosts, hop: Hop) -> list[str]:
-    """Return the host key algorithms to ask for first: those of the keys that are known, as ssh does."""
-    return [a for t in known.types(hop.key_name, hop.port) for a in _ALGORITHMS.get(t, [t])]
+    """Return the host key algorithms to ask for first: those of the keys that are known, as ssh does.
+
+    Where a key that is not known is taken, it must be sure that none is known: then hashed names are all tried.
+    """
+    types = known.types(hop.key_name, hop.port, thorough=hop.accept_new)
+    return [a for t in types for a in _ALGORITHMS.get(t, [t])]
 
 
-class Check(paramiko.MissingHostKeyPolicy):  # type: ignore[misc] # no type information upstream
-    """Decides about every key, as the client is given no known keys of its own."""
-
-    def __init__(self, known: KnownHosts, hop: Hop) -> None:
-        self._known = known
-        self._hop = hop
-
-    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002 - paramiko's interface
-        """Return when the key may be trusted. Raises HostError of kind ``host-key``."""
-        hop, type_, blob = self._hop, key.get_name(), key.asbytes()
-        answer = self._known.check(hop.key_name, hop.port, type_, blob)
-        if answer.verdict is Verdict.KNOWN:
-            return
-        if answer.verdict is not Verdict.REVOKED and not hop.strict and not hop.accept_new:
-            return
-        if answer.verdict is Verdict.UNKNOWN and hop.accept_new:
-            return
-        raise HostError("host-key", _reason(hop, answer, self._known, f"{type_} key {fingerprint(blob)}"))
+def check(known: KnownHosts, hop: Hop, key: paramiko.PKey) -> None:
+    """Return when the key may be trusted. Raises HostError of kind ``host-key``."""
+    type_, blob = key.get_name(), key.asbytes()
+    answer = known.check(hop.key_name, hop.port, type_, blob)
+    if answer.verdict is Verdict.KNOWN:
+        return
+    if answer.verdict is not Verdict.REVOKED and not hop.strict and not hop.accept_new:
+        return
+    if answer.verdict is Verdict.UNKNOWN and hop.accept_new:
+        return
+    raise HostError("host-key", _reason(hop, answer, known, f"{type_} key {fingerprint(blob)}"))
 
 
 def _reason(hop: Hop, answer: Answer, known: KnownHosts, shown: str) -> str:

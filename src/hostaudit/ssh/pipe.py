@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import fabric
+    from hostaudit.ssh.wire import Connection
 
 
 class SshPipe:
     """A command on a connection as a ``delivery.Pipe``."""
 
-    def __init__(self, connection: fabric.Connection, command: str, timeout: float) -> None:
+    def __init__(self, connection: Connection, command: str, timeout: float) -> None:
         """Start the command. Raises OSError, EOFError or paramiko.SSHException."""
-        self._channel = connection.transport.open_session(timeout=timeout)
+        self._channel = connection.transport.session(timeout)
         self._wake = _Wake()
         self._channel.in_buffer.set_event(self._wake)
         self._channel.in_stderr_buffer.set_event(self._wake)

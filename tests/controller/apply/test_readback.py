@@ -95,6 +95,16 @@ def test_an_mtu_and_the_size_of_the_hash(found: Boot, phrases: list[str]) -> Non
     assert said == [f"{HASH} will be 1024 after a reboot, not 2048: /etc/modprobe.d/x.conf says so"]
 
 
+def test_a_clamp_is_asked_for_and_has_to_be_there_after_a_reboot() -> None:
+    wanted = change(("mss wg0", "pmtu"), role="mss_clamp", mss_clamp_interfaces=["wg0"])
+    assert json.loads(readback.questions([wanted]))["clamps"] == ["wg0"]
+    seen = {"mtu": {}, "modules": {}, "options": {}, "clamps": {"wg0": ["pmtu", "/etc/x.service"]}}
+    assert readback.wrong_at_boot(snapshot(), wanted, readback.boot(seen)) == []
+    assert readback.wrong_at_boot(snapshot(), wanted, Boot(clamps={"wg0": None})) == [
+        "mss wg0 will not be pmtu after a reboot: no file sets it"
+    ]
+
+
 def test_the_option_has_to_be_in_host_fw() -> None:
     wanted = change((ALLOW_INVALID, "1"), role="pve_firewall")
     assert readback.wrong_at_boot(snapshot(options={"nf_conntrack_allow_invalid": "1"}), wanted, Boot()) == []
@@ -140,6 +150,35 @@ def test_a_file_hides_the_one_of_the_same_name_and_the_last_option_counts(etc: P
     found = witness.boot({"modules": ["br_netfilter", "nf_conntrack"], "options": [HASH, "nf_conntrack acct"]})
     assert found["modules"] == {"br_netfilter": None, "nf_conntrack": f"{etc}/lib/modules-load.d/b.conf"}
     assert found["options"] == {HASH: ["1024", f"{etc}/lib/modprobe.d/z.conf"], "nf_conntrack acct": None}
+
+
+NFT = '    {way}ifname "{name}" tcp flags & (syn|rst) == syn tcp option maxseg size set {size} comment "x"; \\\n'
+NFT4 = NFT.replace("{way}", "meta nfproto ipv4 {way}")
+TABLES = "ExecStart=/usr/sbin/iptables-legacy -t mangle -A HOSTAUDIT-MSS -{way} {name} -p tcp -j TCPMSS {size}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "size", "found"),
+    [
+        (NFT, "rt mtu", "pmtu"),
+        (NFT4, "1360", "1360"),
+        (TABLES, "--clamp-mss-to-pmtu", "pmtu"),
+        (TABLES, "--set-mss 1360", "1360"),
+    ],
+)
+def test_the_clamp_of_the_unit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, size: str, found: str
+) -> None:
+    monkeypatch.setattr(witness, "UNITS", str(tmp_path))
+    both = "".join(line.format(way=way, name="wg0", size=size) for way in "oi")
+    put(tmp_path, {witness.CLAMP: both + line.format(way="o", name="wg1", size=size)})
+    assert witness.clamp("wg0") is None, "the unit is not enabled"
+    put(tmp_path, {f"multi-user.target.wants/{witness.CLAMP}": ""})
+    assert witness.boot({"clamps": ["wg0", "wg1", "wg"]})["clamps"] == {
+        "wg0": [found, f"{tmp_path}/{witness.CLAMP}"],
+        "wg1": None,
+        "wg": None,
+    }
 
 
 @pytest.mark.parametrize(

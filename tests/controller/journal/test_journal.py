@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from hostaudit.errors import JournalError, JournalUsageError
+from hostaudit.history import tables as _history_tables  # noqa: F401 - adds its tables to the journal's
 from hostaudit.journal import Actor, Journal, Kind, whoami
 from hostaudit.journal.engine import VERSIONS, default_url
 
