@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INVENTORY ?= inventory.example.ini
 LAB := $(BIN)/python tests/lab/lab.py
 
-.PHONY: run check test test-unit test-lab molecule molecule-vm molecule-broken consumers soak lab lab-packages collection agent docs bench clean help
+.PHONY: run check test test-unit test-lab test-long molecule molecule-vm molecule-broken consumers soak lab lab-packages collection agent docs bench clean help
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -37,6 +37,9 @@ test-unit: $(VENV)/.dev lab-packages
 
 test-lab: $(VENV)/.dev lab-packages
 	tools/lab test
+
+test-long: $(VENV)/.dev lab-packages ## tests of the lab that the gate leaves out, for want of time
+	tools/lab long
 
 $(VENV)/.roles: pyproject.toml tools/install
 	tools/install $(VENV) dev roles

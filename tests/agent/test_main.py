@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 NODES = Path(__file__).parent.parent / "nodes"
-CPU_MS, PEAK_KIB = 150, 40 * 1024
+STARTS, PEAK_KIB = 20, 40 * 1024
+"""CPU time of the whole agent in starts of the bare interpreter, which a busy machine slows down as well: about 13."""
 OLDEST = (3, 9)
 COMPILED = """
 import builtins, collections, runpy, sys
@@ -110,8 +111,12 @@ def test_every_python_reads_this_machine(agent: Path, version: str) -> None:
 
 @pytest.mark.parametrize("version", sorted(PYTHONS))
 def test_it_is_light(agent: Path, version: str) -> None:
-    runs = [run(agent, "--interval=0", python=PYTHONS[version]) for _ in range(3)]
-    assert min(one.cpu_ms for one in runs) <= CPU_MS
+    python, bare, runs = PYTHONS[version], [], []
+    for _ in range(4):
+        said = [python, "-I", "-S", "-c", "import time; print(time.process_time() * 1000)"]
+        bare.append(float(subprocess.run(said, check=True, capture_output=True).stdout))
+        runs.append(run(agent, "--interval=0", python=python))
+    assert min(one.cpu_ms for one in runs) <= STARTS * min(bare)
     assert min(one.peak_kib for one in runs) <= PEAK_KIB
 
 

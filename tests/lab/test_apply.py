@@ -6,6 +6,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 from labkit import hosts
 from labkit.faults import KEY, WANTED, Fleet, kill, truth, when
 from labkit.plans import Done, hostaudit, write_plan
@@ -200,6 +201,7 @@ def test_one_bad_host_sends_its_whole_batch_back_at_once(fleet: Fleet) -> None:
     assert "not confirmed within" not in hosts.script("b12", "cat /var/log/hostaudit/changes.jsonl")
 
 
+@pytest.mark.long
 def test_the_mtu_of_the_next_boot_is_read_back_too(fleet: Fleet) -> None:
     """On b13 systemd-networkd has the link, on b11 ifupdown; only those files say what it will be after a reboot."""
     files = {

@@ -25,7 +25,7 @@ from roles.play import NAMES
 DELAYS = [0.1, *(pytest.param(d, marks=pytest.mark.soak) for d in (0.02, 0.2, 0.5, 0.8)), 0.35]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=["b13", *(pytest.param(n, marks=pytest.mark.long) for n in ("b11", "b12"))])
 def name(request: pytest.FixtureRequest) -> Iterator[str]:
     """Boot one host after the other."""
     host = str(request.param)
@@ -90,7 +90,7 @@ def test_a_reboot_in_an_undo(name: str) -> None:
     settle(name)
 
 
-@pytest.mark.parametrize("name", ["b11"], indirect=True, scope="module")  # it takes more than a minute
+@pytest.mark.parametrize("name", ["b13"], indirect=True, scope="module")  # it takes more than a minute
 def test_the_watch_ends(name: str) -> None:
     """Somebody writes in its last seconds: it stays until it has been quiet for long enough."""
     before, _ = confirmed(name, "a")
