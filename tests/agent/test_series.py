@@ -55,7 +55,7 @@ def test_real_retransmissions_are_in_the_second_in_which_they_were_sent(netns: C
     assert sum(found.retransmitted) >= 2
     assert max(found.retransmitted) <= 1, "never two in one second"
     assert sum(found.octets) >= 2 * 60
-    assert spent < 0.05
+    assert spent < 0.1 * 5, "it sleeps, and does not poll"
 
 
 def test_a_failure_still_takes_the_time(tmp_path: Path) -> None:

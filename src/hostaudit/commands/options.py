@@ -37,7 +37,7 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
             type=click.IntRange(1, 500),
             default=20,
             show_default=True,
-            help="Hosts read at the same time.",
+            help="Hosts worked on at the same time; those that only wait lend their place.",
         ),
         click.option(
             "-e", "--extra-vars", multiple=True, metavar="K=V|@FILE", help="Variables above all others, as for Ansible."

@@ -155,10 +155,10 @@ def test_a_file_read_without_locks_that_changes_meanwhile_is_refused(public, ent
 
 @pytest.fixture
 def small(tmp_path):
-    """A file system of half a MiB."""
+    """A file system of 2 MiB."""
     if os.geteuid() != 0:
         pytest.skip("needs root: to mount a file system that can be full or read-only")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", f"ha{os.getpid()}", tmp_path], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", f"ha{os.getpid()}", tmp_path], check=True)
     try:
         yield tmp_path
     finally:
@@ -170,7 +170,7 @@ def test_a_full_disk(small, entry):
     url = f"sqlite:///{small}/journal.db"
     with Journal.open(url) as journal:
         with pytest.raises(JournalError, match="the disk is full; free some space"):
-            [journal.append(entry(payload={"x": "y" * 20_000})) for _ in range(100)]
+            [journal.append(entry(payload={"x": "y" * 20_000})) for _ in range(300)]
         written = journal.verify(journal.head())
         assert written.ok
     with Journal.open(url, readonly=True) as reader:
@@ -179,7 +179,7 @@ def test_a_full_disk(small, entry):
 
 @pytest.mark.lab
 def test_a_full_disk_from_the_start(small):
-    (small / "ballast").write_bytes(b"x" * 500_000)
+    (small / "ballast").write_bytes(b"x" * 2_000_000)
     with pytest.raises(JournalError, match=r"the disk is full|the disk is full or fails|No space left"):
         Journal.open(f"sqlite:///{small}/journal.db")
 
