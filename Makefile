@@ -33,7 +33,7 @@ check: $(VENV)/.dev ## format, lint, types, import rules, generated pages
 test: test-unit test-lab ## all tests; those of the lab need root
 
 test-unit: $(VENV)/.dev lab-packages
-	$(BIN)/python -m pytest --ignore=tests/lab
+	$(BIN)/python -m pytest --ignore=tests/lab -n $(or $(UNIT_WORKERS),2) --dist loadfile
 
 test-lab: $(VENV)/.dev lab-packages
 	tools/lab test
