@@ -22,6 +22,7 @@ def on_all(fleet: Fleet, state: str) -> dict[str, str]:
     return dict.fromkeys(fleet.names, state)
 
 
+@pytest.mark.long
 def test_a_change_its_journal_and_its_undo(fleet: Fleet) -> None:
     """One story: the steps rest on each other."""
     check = fleet.apply("--check", "--diff")
@@ -111,6 +112,7 @@ def test_outside_the_window_nothing_is_touched(fleet: Fleet, tmp_path: Path) -> 
     assert whole(fleet) == {"b11": "confirmed", "b12": "as before", "b13": "as before"}
 
 
+@pytest.mark.long
 def test_a_second_apply_is_refused_and_ctrl_c_puts_the_batch_back(fleet: Fleet) -> None:
     process = fleet.start()
     try:

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 from labkit import hosts
 from labkit.audit import run_hostaudit, write_inventory
 from labkit.faults import QUICK
 from labkit.hosts import Spec
 from labkit.narrow import BLOCKS, build, last, sends
 from labkit.plans import hostaudit
+
+pytestmark = pytest.mark.long
 
 CHECK = "mss-clamp-missing"
 ONLY = ("--only", CHECK, "--interval", "4")

@@ -136,6 +136,7 @@ def test_a_path_that_loses_every_tenth_packet(source: Path) -> None:
     assert found["evidence"]["how"]["TCPSynRetrans"] * 2 < found["evidence"]["again"]
 
 
+@pytest.mark.long
 def test_losses_that_come_every_five_seconds(source: Path, tmp_path: Path) -> None:
     """Time is compressed: the policy asks for a period that nobody's jobs have; all else is as at night."""
     policy = tmp_path / "hostaudit.toml"

@@ -10,6 +10,8 @@ from labkit import hosts
 from labkit.faults import KEY, WANTED, Fleet
 from labkit.plans import HOSTAUDIT, Done, hostaudit
 
+pytestmark = pytest.mark.long
+
 NAMES = {"b12": "bookworm", "b13": "trixie"}
 RUNNING = f"sysctl.knobs.{KEY}.running"
 
@@ -60,7 +62,6 @@ def test_a_value_set_by_hand_and_put_back(told: Told) -> None:
     told.silent()
 
 
-@pytest.mark.long
 def test_a_login_and_sudo_are_evidence(told: Told) -> None:
     """utmpdump writes the records that login and sshd write; sudo's line is where rsyslog puts it."""
     wtmp = "import struct,time; r=struct.pack('<h2xi32s4s32s256shhiii4i20x',7,1,b'pts/0',b'ts/0',b'alice',b'192.0.2.7'"
@@ -110,7 +111,6 @@ def test_a_change_of_ours_and_the_daemon_that_takes_it_back(told: Told) -> None:
     assert (again["b13", RUNNING]["new"], again["b13", RUNNING]["who"]) == (False, one["who"])
 
 
-@pytest.mark.long
 def test_a_package_that_brings_a_file_and_one_that_takes_it_away(told: Told) -> None:
     control = "Package: lab-tuning\\nVersion: 1.2\\nArchitecture: all\\nMaintainer: lab <a@b>\\nDescription: lab\\n"
     build = (
@@ -163,7 +163,6 @@ def test_a_reboot_loses_what_only_ran(told: Told) -> None:
     told.silent()
 
 
-@pytest.mark.long
 def test_the_baseline_is_accepted_reviewed_and_told_against(told: Told, tmp_path: Path) -> None:
     file = tmp_path / "baseline.toml"
     fleet = told.fleet
@@ -213,7 +212,6 @@ def test_cron_mails_only_news(told: Told) -> None:
     assert mailed.stderr == ""
 
 
-@pytest.mark.long
 def test_a_host_that_does_not_answer_is_told_once(told: Told) -> None:
     hosts.script("b13", "systemctl stop ssh.socket ssh 2>/dev/null || systemctl stop ssh")
     words = ("drift", "-i", told.fleet.source, "--interval", "0", "-q", "--timeout", "3", "--format", "json")

@@ -21,6 +21,8 @@ from labkit.hosts import Spec
 from labkit.plans import HOSTAUDIT, write_plan
 from labkit.settings import LAB
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = TOP / "examples/change-window"
 NAMES = ("web1", "web2")
 SOMAXCONN = "/proc/sys/net/core/somaxconn"
@@ -108,7 +110,6 @@ def test_outside_the_window_both_ways_are_refused_and_nothing_is_touched(project
     assert values() == ["4096", "4096"]
 
 
-@pytest.mark.long
 def test_by_playbook(project: Project, directory: Path) -> None:
     opening(directory, -1)
     code, text = run(project, directory, "./by-playbook.sh", "OPS-7")

@@ -119,6 +119,7 @@ def test_a_filter_that_hides_a_small_mtu(router: Path, backend: str) -> None:
     assert last() == "done"
 
 
+@pytest.mark.long
 def test_a_clamp_cures_it_while_icmp_stays_blocked(router: Path) -> None:
     hosts.script("r1", BLOCKS["iptables-nft"][0])
     hosts.script("r1", CLAMP.format(way="-o"))

@@ -42,6 +42,7 @@ def net() -> Iterator[Net]:
                 child.kill()
 
 
+@pytest.mark.long
 def test_the_rule_is_named_with_traffic_and_without(net: Net, tmp_path: Path) -> None:
     found = net.trace(tmp_path, *SHORT, names=(*HYPERVISORS, *WORKERS))
     assert found.verdicts() == Counter({"reply-from-other-source": 2 * N})

@@ -45,6 +45,8 @@ fi
 """
 SYN_ACKS = """\
 import socket, struct, sys
+
+pytestmark = pytest.mark.long
 def total(data):
     n = sum(struct.unpack("!%dH" % (len(data) // 2), data))
     n = (n >> 16) + (n & 0xFFFF)

@@ -49,6 +49,7 @@ def seen() -> dict[str, Any]:
     return {name: (proxmox.read(name), proxmox.rules(name), proxmox.kept(name), log(name)) for name in NODES}
 
 
+@pytest.mark.long
 def test_all_nodes_and_back() -> None:
     before = seen()
     check = ok(change(ALLOW, "--check", "--diff"))
@@ -80,6 +81,7 @@ def test_one_node_without_quorum_and_nothing_changes_anywhere(flags: tuple[str, 
     assert seen() == before
 
 
+@pytest.mark.long
 def test_a_later_batch_without_quorum_stops_the_first_one() -> None:
     before = seen()
     proxmox_mount.quorum("pve3", lost=True)
@@ -160,6 +162,7 @@ def test_lines_go_where_somebody_says_so() -> None:
     assert proxmox.read("pve1") == MESSY
 
 
+@pytest.mark.long
 def test_the_file_method_keeps_every_other_line_and_the_way_back_is_exact() -> None:
     proxmox.write("pve1", MESSY)
     check = ok(change(FILE, "--check", "--diff", "--limit", "pve1"))
@@ -172,6 +175,7 @@ def test_the_file_method_keeps_every_other_line_and_the_way_back_is_exact() -> N
     assert proxmox.read("pve1") == MESSY
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", [None, "[RULES]\nIN ACCEPT -p tcp -dport 22\n"], ids=["absent", "rules-only"])
 def test_without_pvesh_the_file_is_written(text: str | None) -> None:
     proxmox.write("pve2", text)
@@ -189,6 +193,7 @@ def test_without_pvesh_the_file_is_written(text: str | None) -> None:
     assert proxmox.read("pve2") == text
 
 
+@pytest.mark.long
 def test_nftables_mode() -> None:
     proxmox.write("pve1", "[OPTIONS]\nnftables: 1\n")
     hosts.wait(lambda: proxmox.drops("pve1") is True and INVALID not in proxmox.rules("pve1"), 30, "no nftables rules")
@@ -202,6 +207,7 @@ def test_nftables_mode() -> None:
     hosts.wait(lambda: proxmox.rules("pve1") == before, 30, "the rules are not as before")
 
 
+@pytest.mark.long
 def test_nftables_mode_with_a_file_that_does_not_load_is_noticed() -> None:
     """pvesh, which is the Perl code, takes the duplicate; proxmox-firewall loads nothing until both lines are one."""
     proxmox.write("pve1", "[OPTIONS]\nnftables: 1\n")

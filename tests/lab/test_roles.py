@@ -12,6 +12,8 @@ import pytest
 from labkit import hosts
 from roles.play import ALL, BOOKS, KEPT, NAMES, VALUES, Played, furnished, log, ok, play, remediate, states
 
+pytestmark = pytest.mark.long
+
 
 @dataclass
 class Story:

@@ -5,8 +5,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from labkit.faults import Fleet, truth
 from labkit.plans import Done, hostaudit
+
+pytestmark = pytest.mark.long
 
 NAMES = {"w11": "bullseye", "w12": "bookworm", "w13": "trixie"}
 SECONDS = 20

@@ -9,6 +9,8 @@ from labkit.hosts import Spec
 from labkit.rig import Rig
 from labkit.wholeness import BEFORE, CHANGED
 
+pytestmark = pytest.mark.long
+
 HALVES = {
     "a value": "sysctl -qw net.ipv4.tcp_syncookies=0",
     "a byte": "echo '# x' >>/etc/sysctl.d/zz-hostaudit.conf",

@@ -14,6 +14,8 @@ from labkit.strikes import KILLS, Strike
 from labkit.striking import Point
 from labkit.tally import Tally
 
+pytestmark = pytest.mark.long
+
 LONG = 3600.0
 """Seconds: no limit, the lists are short."""
 

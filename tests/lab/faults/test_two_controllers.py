@@ -10,6 +10,8 @@ from labkit.rig import Rig
 from labkit.striking import Controller, Point
 from labkit.wholeness import BEFORE, CHANGED
 
+pytestmark = pytest.mark.long
+
 ARMING = "after step run begin #1"
 WRITTEN = "after step run end #1"
 

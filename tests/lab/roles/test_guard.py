@@ -41,6 +41,7 @@ def wait_until_reverted(change: str, limit: float) -> None:
     time.sleep(0.5)  # the units go after the line is written
 
 
+@pytest.mark.long
 def test_not_confirmed_is_undone_by_the_host_alone() -> None:
     before = changed_but_not_confirmed(60, "late")
     wait_until_reverted("late", 120)

@@ -11,6 +11,8 @@ from labkit.plans import Done
 
 from roles.guarding import TOUCHES, furnish, guard, left, look, settle
 
+pytestmark = pytest.mark.long
+
 SLOW = "/usr/local/bin/slow-python"
 
 
@@ -55,7 +57,6 @@ def test_of_many_that_arm_in_the_same_instant_one_does(host: str) -> None:
     assert left(host) == []
 
 
-@pytest.mark.long
 def test_two_applies_with_journals_of_their_own(host: str, tmp_path: Path) -> None:
     fleets = [Fleet([host], tmp_path / name) for name in ("one", "two")]
     for fleet in fleets:
@@ -81,7 +82,6 @@ def test_two_applies_with_journals_of_their_own(host: str, tmp_path: Path) -> No
         fleets[0].as_before()
 
 
-@pytest.mark.long
 def test_a_role_may_outlast_the_time_for_the_confirmation(host: str, tmp_path: Path) -> None:
     """Each task takes seconds here: the guard waits as long as its controller is there."""
     fleet = Fleet([host], tmp_path)

@@ -90,6 +90,7 @@ def test_a_reboot_in_an_undo(name: str) -> None:
     settle(name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["b13"], indirect=True, scope="module")  # it takes more than a minute
 def test_the_watch_ends(name: str) -> None:
     """Somebody writes in its last seconds: it stays until it has been quiet for long enough."""

@@ -122,6 +122,7 @@ def test_its_controller_is_cut_off_for_a_while(playing: tuple[str, subprocess.Po
     assert left(name) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("playing", ["b11"], indirect=True)
 def test_its_controller_is_only_slow(playing: tuple[str, subprocess.Popen[str]]) -> None:
     """And dies before it can ask: what its last task wrote does not stay."""

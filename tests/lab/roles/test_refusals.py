@@ -17,6 +17,7 @@ def three() -> Iterator[None]:
         yield
 
 
+@pytest.mark.long
 def test_connection_tracking_table_where_it_can_be_set() -> None:
     """The kernel lets only the first network namespace set these two: files stand in for them here."""
     modules = "/sys/module/nf_conntrack/parameters"
