@@ -1,6 +1,7 @@
 """A skipped test says why; in CI, which has everything, it is a failure: a green run must not hide what it left out."""
 
 import os
+import signal
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import pytest
 
 _STATE = tempfile.TemporaryDirectory(prefix="hostaudit-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name  # runs of the tests are not in the history of whoever runs them
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a background job of a shell
 
 
 @pytest.hookimpl(trylast=True)
