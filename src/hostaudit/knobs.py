@@ -82,12 +82,12 @@ def _why_not(key: str, snapshot: Snapshot) -> str:
     inside = platform is not None and (bool(platform.container) or platform.first_netns is False)
     place = f" ({platform.container} container)" if platform and platform.container else ""
     unread = [u.reason for u in snapshot.unread if u.surface in {"sysctl", f"sysctl.{key}"} and not u.netns]
-    if knob is None or unread:
+    if unread or (knob is None and not _comes_with_module(key, snapshot)):
         return f"not known whether it can be set here: {key} was not read{f' ({unread[0]})' if unread else ''}"
-    if knob.running is None and (inside or not key.startswith(_OF_MODULES)):
+    if (knob is None or knob.running is None) and (inside or not key.startswith(_OF_MODULES)):
         elsewhere = f"{place}; set it on the host that runs this container" if inside else ""
         return f"not settable here: this kernel has no {key}{elsewhere}"
-    if knob.running is not None and not knob.writable:
+    if knob and knob.running is not None and not knob.writable:
         remedy = "set it on the host that runs this container" if inside else "/proc/sys is mounted read-only"
         return f"not settable here: {key} is read-only{place}; {remedy}"
     writer = owners.writer(platform, key)
@@ -95,6 +95,12 @@ def _why_not(key: str, snapshot: Snapshot) -> str:
         where = f"set it in {writer.place}" if writer.place else "the value is fixed there"
         return f"{writer.name} writes {key} again {writer.when}: {where}"
     return ""
+
+
+def _comes_with_module(key: str, snapshot: Snapshot) -> bool:
+    """Tell whether a key cannot be listed because nf_conntrack, which brings it, is not loaded yet."""
+    first = snapshot.sysctl.knobs.get("net.netfilter.nf_conntrack_max") if snapshot.sysctl else None
+    return key.startswith("net.netfilter.nf_conntrack_") and first is not None and first.running is None
 
 
 def _keys(values: Mapping[str, Any], snapshot: Snapshot) -> Iterator[Moves]:

@@ -175,6 +175,18 @@ def test_what_this_host_cannot_set(host, made, where, knob, why):
     assert result.declined[0].advice == "the advice"
 
 
+@pytest.mark.parametrize(("limit", "why"), [({"running": "<none>"}, ""), ("262144", "was not read")])
+def test_keys_that_a_module_brings_are_set_before_it_is_there(host, limit, why):
+    """The agent lists the timeouts it finds, and finds none before nf_conntrack is loaded; the role loads it."""
+    one = host("h", "debian12", sysctl={"knobs": {LIMIT: limit}})
+    key = "net.netfilter.nf_conntrack_udp_timeout_stream"
+    one.snapshot.sysctl.knobs.pop(key, None)
+    found = moves("conntrack_timeouts", {"conntrack_timeouts_seconds": {"udp_stream": 99}}, one.snapshot)
+    assert [(k.knob, k.running, k.then) for k in found.knobs] == [(key, None, "99")]
+    assert why in found.refused
+    assert bool(found.refused) == bool(why)
+
+
 def test_docker_only_ever_switches_forwarding_on(host, planned):
     made = planned(host("h", "docker", sysctl={"knobs": {"net.ipv4.ip_forward": "0"}}))
     assert [c.role for c in made.changes] == ["sysctl"]
