@@ -44,6 +44,7 @@ def net() -> Iterator[Net]:
 
 @pytest.mark.long
 def test_the_rule_is_named_with_traffic_and_without(net: Net, tmp_path: Path) -> None:
+    """Long: two traces and two audits. The verdict is also that of test_trace.py, the check has data cases."""
     found = net.trace(tmp_path, *SHORT, names=(*HYPERVISORS, *WORKERS))
     assert found.verdicts() == Counter({"reply-from-other-source": 2 * N})
     for group in found.document["groups"]:

@@ -36,6 +36,8 @@ class Verdict:
 
     host: str
     checks: dict[str, Closed] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Why a check whose state is ``unknown`` could not be judged after the change."""
     worse: tuple[str, ...] = ()
     """Sentences: active findings that this host did not have before and that none of its unchanged peers has."""
 
@@ -44,7 +46,7 @@ class Verdict:
         reasons = list(self.worse)
         if not keep_active:
             reasons += [f"{c} is still active" for c, state in self.checks.items() if state is Closed.ACTIVE]
-        reasons += [f"{c} could not be judged again" for c, state in self.checks.items() if state is Closed.UNKNOWN]
+        reasons += [f"{c} could not be judged again: {why}" for c, why in self.unknown.items()]
         return reasons
 
 
@@ -57,10 +59,11 @@ def verdict(
 ) -> Verdict:
     """Judge one host; ``unchanged`` are the names of the peers that were not changed between the two readings."""
     found = {check: _closed(check, host, before, after) for check in checks}
+    unknown = {check: _why(check, host, after) for check, state in found.items() if state is Closed.UNKNOWN}
     had = {f.check for f in _active(before, {host})}
     peers = {f.check for f in _active(after, unchanged)}
     worse = [f for f in _active(after, {host}) if f.check not in had | peers]
-    return Verdict(host, found, tuple(f"new since the change: {f.check}: {f.summary}" for f in worse))
+    return Verdict(host, found, unknown, tuple(f"new since the change: {f.check}: {f.summary}" for f in worse))
 
 
 def _closed(check: str, host: str, before: Sequence[Finding], after: Sequence[Finding]) -> Closed:
@@ -75,6 +78,12 @@ def _closed(check: str, host: str, before: Sequence[Finding], after: Sequence[Fi
         return Closed.UNKNOWN
     # a check of a whole cohort says nothing about hosts that are like the others: silence is its pass
     return Closed.CLOSED if any(f.status is Status.FAIL for f in then) else Closed.UNPROVED
+
+
+def _why(check: str, host: str, after: Sequence[Finding]) -> str:
+    """Return the reasons of a check that says ``unknown`` after the change, each once."""
+    told = [f.summary for f in after if f.check == check and host in _hosts(f) and f.status is Status.UNKNOWN]
+    return "; ".join(dict.fromkeys(told))
 
 
 def _active(findings: Iterable[Finding], hosts: Collection[str]) -> list[Finding]:

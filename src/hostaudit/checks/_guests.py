@@ -6,6 +6,7 @@ Port names are Proxmox's (pve-common, src/PVE/Network.pm): ``tap100i0``, ``veth1
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hostaudit.checks import _links
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from hostaudit.checks import View
     from hostaudit_agent.snapshot import Guest, GuestNic, Link, LinkTable, Proxmox, Snapshot
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 NOT_PROXMOX = "this is no Proxmox VE node"
 _PORT = re.compile(r"\b(?:tap|veth|fwbr|fwln|fwpr)(\d+)[ipo](\d+)\b")
 _KINDS = {"qemu": "VM", "lxc": "CT"}
+_END = re.compile(r"\s--?(?:source|dest)\s+(\S+)")
 _NARROW = re.compile(r"\s--?(?:p|proto|i|dport|sport|source|dest|icmp-type)\s|\(")
 
 
@@ -84,6 +86,25 @@ def accepts_all(guest: Guest) -> bool:
     if rules is None or rules.policy_in == "ACCEPT":
         return True
     return any(not _NARROW.search(f"{rule} ") for rule in rules.accepts)
+
+
+def accepts_flows(guest: Guest, addresses: Collection[str]) -> bool:
+    """Say whether a rule of the guest accepts what comes from, or goes to, each of these addresses; none: no."""
+    accepts = guest.firewall.accepts if guest.firewall else []
+    named = [network for rule in accepts for text in _END.findall(rule) if (network := _network(text))]
+    wanted = [_network(text) for text in addresses]
+    return bool(wanted) and all(
+        one is not None and any(one.version == n.version and one.subnet_of(n) for n in named)  # type: ignore[arg-type] # same version
+        for one in wanted
+    )
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    """Return an address of a rule; ``None`` for a set, an alias or a range, whose content it does not show."""
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def meeting(snapshot: Snapshot, skipped: Callable[[str], bool]) -> list[dict[str, Any]]:

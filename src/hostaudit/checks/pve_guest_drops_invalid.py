@@ -2,7 +2,8 @@
 
 What it reads
     The guests of a Proxmox VE node, their ``<VMID>.fw`` (switched on, ``policy_in``, the rules that accept), which
-    interfaces have ``firewall=1``; ``nf_conntrack_allow_invalid``; ``hostaudit_asymmetric`` of the inventory.
+    interfaces have ``firewall=1``; ``nf_conntrack_allow_invalid``; ``hostaudit_asymmetric`` and ``hostaudit_vips`` of
+    the inventory.
 
 Why it matters
     ``nf_conntrack_allow_invalid`` is necessary, not sufficient. A guest that *receives* the INVALID half of a flow
@@ -19,7 +20,8 @@ Active when
 How it is remedied
     By hand, in the guest's firewall: a rule that accepts the flow whatever its state, for example
     ``IN ACCEPT -source 10.0.0.100 -p tcp -sport 8080`` for the answers of a VIP, above the policy. Rules come before
-    the drop of INVALID packets there, and match without state.
+    the drop of INVALID packets there, and match without state. Where ``hostaudit_vips`` names the virtual addresses, a
+    guest with such a rule for each of them is not named any more.
 
 Fix safety
     Such a rule accepts every packet that fits it, not only answers: name the address and the port, and nothing wider.
@@ -55,7 +57,8 @@ def evaluate(view: View) -> Finding:
     declared = view.host.asymmetric
     if not declared and owners.option(view.snapshot.platform, _loosen.OPTION) != "1":
         return passed("nothing says that packets of an asymmetric path come here")
-    found = [(g, n) for g, n in _guests.nics(node) if _guests.filtered(node, g, n) and not _guests.accepts_all(g)]
+    met = [(g, n) for g, n in _guests.nics(node) if _guests.filtered(node, g, n)]
+    found = [(g, n) for g, n in met if not (_guests.accepts_all(g) or _guests.accepts_flows(g, view.host.vips))]
     evidence = {"declared": declared, "guests": [_as_evidence(guest, nic) for guest, nic in found]}
     if not found:
         return passed("no guest here drops INVALID packets that the node lets pass", **evidence)

@@ -42,6 +42,15 @@ def test_a_finding_that_is_still_active_is_bad_unless_it_was_said_to_keep_it() -
     assert found.bad(keep_active=True) == []
 
 
+def test_a_check_that_says_unknown_after_the_change_is_bad_and_says_why() -> None:
+    why = "firewall was not read: the agent ran out of time"
+    lost = Finding(Status.UNKNOWN, why, check=CHECK, host="a")
+    after = [lost, lost, finding("b", UNKNOWN), finding("a", UNKNOWN, OTHER)]
+    found = verdict("a", [CHECK], [finding("a", ACTIVE)], after, ["b"])
+    assert found.bad(keep_active=False) == [f"{CHECK} could not be judged again: {why}"]
+    assert found.bad(keep_active=True) == found.bad(keep_active=False), "to keep what is active keeps nothing unseen"
+
+
 def test_a_canary_that_is_worse_than_its_unchanged_peers_is_bad() -> None:
     after = [finding("a", ACTIVE, OTHER)]
     found = verdict("a", [], [], after, ["b"])

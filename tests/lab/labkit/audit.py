@@ -34,9 +34,12 @@ class Audit:
         return {h["name"]: h["reason"] for h in self.document["hosts"] if h["status"] == status}
 
 
-def run_hostaudit(source: Path, *options: str, limit: float = 120) -> Audit:
-    """Audit the hosts of an inventory file, as a user would: the installed command, JSON on stdout."""
-    command = [str(HOSTAUDIT), "run", "-i", str(source), "--format", "json", "--interval", "2", *options]
+def run_hostaudit(source: Path, *options: str, limit: float = 120, inside: tuple[str, ...] = ()) -> Audit:
+    """Audit the hosts of an inventory file, as a user would: the installed command, JSON on stdout.
+
+    ``inside``: what runs the command, as ``ip netns exec NAME`` does.
+    """
+    command = [*inside, str(HOSTAUDIT), "run", "-i", str(source), "--format", "json", "--interval", "2", *options]
     began = time.monotonic()
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
     seconds = time.monotonic() - began

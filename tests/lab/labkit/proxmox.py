@@ -16,7 +16,9 @@ UPSTREAM = 10
 """Seconds between two rounds of pve-firewall."""
 PATIENCE = 30
 DAEMONS = {"pve-firewall": "/usr/sbin/pve-firewall", "proxmox-firewall": "/usr/libexec/proxmox/proxmox-firewall"}
-STATE = "iptables-legacy-save -t filter; ip6tables-legacy-save -t filter; nft list table inet proxmox-firewall || :"
+# a save that reaches a set which is being removed ends in the middle: whoever asks waits, and asks again
+STATE = "iptables-legacy-save -t filter || :; ip6tables-legacy-save -t filter || :"
+STATE += "; nft list table inet proxmox-firewall || :"
 STATE += "; nft list table bridge proxmox-firewall-guests || :"
 
 
@@ -122,8 +124,9 @@ def drops(host: str) -> bool | None:
     """Does the node drop forwarded INVALID packets, in all its families? None where they differ, or nothing filters."""
     found = rules(host)
     if any(line.startswith("table inet proxmox-firewall") for line in found):
-        at = found.index("chain invalid-conntrack {")
-        return found[at + 1] == "drop"
+        where = "chain invalid-conntrack {"
+        # it is written anew each round: a listing that fell into that may be a part
+        return found[found.index(where) + 1] == "drop" if where in found else None
     number = found.count(INVALID)
     return {0: False, 2: True}.get(number) if "-A FORWARD -j PVEFW-FORWARD" in found else None
 

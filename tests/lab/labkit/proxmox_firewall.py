@@ -25,6 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+import proxmox_guests
 import proxmox_ipset
 from proxmox_chains import chains, signature
 from proxmox_hostfw import PVE, cluster_options, host_fw, load, parse
@@ -81,7 +82,10 @@ def active(tool: str) -> tuple[dict[str, str], set[str]]:
 
 
 def wanted(family: int, cluster: dict[str, str], host: dict[str, str]) -> dict[str, list[str]]:
-    return chains(family, host, cluster, localnet())
+    found = chains(family, host, cluster, localnet())
+    for name, rules in proxmox_guests.chains(family).items():
+        found[name] = [*found.get(name, []), *rules]
+    return found
 
 
 def actions(want: dict[str, list[str]], have: dict[str, str]) -> dict[str, str]:
@@ -148,6 +152,8 @@ def one_round() -> None:
         write(name, "1")
     for tool, family in TOOLS.items():
         proxmox_ipset.make(f"PVEFW-0-management-v{family}", [localnet()] if family == 4 else [], family)
+        for name, networks in proxmox_guests.sets(family).items():
+            proxmox_ipset.make(name, networks, family)
         want = wanted(family, cluster, host)
         run(f"{tool}-restore", "-T", "filter", "-n", text=commands(tool, want))
         if left := [name for name, action in actions(want, active(tool)[0]).items() if action != "exists"]:

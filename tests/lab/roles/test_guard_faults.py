@@ -29,7 +29,7 @@ FILL = "dd if=/dev/zero of=/root/fill bs=64k 2>/dev/null || :; dd if=/dev/zero o
 """Not a byte is left then."""
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=["b13", *(pytest.param(n, marks=pytest.mark.long) for n in ("b11", "b12"))])
 def booted(request: pytest.FixtureRequest) -> Iterator[str]:
     """Boot one host after the other: a small disk, which can be filled."""
     name = str(request.param)

@@ -15,7 +15,7 @@ if ! grep -q '^Package: pve-manager$' var/lib/dpkg/status; then
       "${p%=*}" "${p#*=}" >>var/lib/dpkg/status
   done
 fi
-for module in hostfw chains ipset rust; do
+for module in hostfw chains guests ipset rust; do
   install -m 644 "$PVE_PROGRAMS/proxmox_$module.py" usr/lib/python3/dist-packages/
 done
 install -m 755 "$PVE_PROGRAMS/proxmox_pvesh.py" usr/bin/pvesh
