@@ -12,6 +12,7 @@ from hostaudit.errors import UsageError
 from hostaudit.guestmap import guest_map
 from hostaudit.model import Collected, Unreachable
 from hostaudit.probe.targets import parse, resolved
+from hostaudit.probed import HERE
 from hostaudit.progress import Progress
 from hostaudit.trace.document import made
 from hostaudit_agent.capture.sensor import Request
@@ -66,7 +67,7 @@ def traced(options: Mapping[str, Any]) -> Trace:
         target.address,
         target.port,
         target=target.target,
-        vantage=client.name if client else "here",
+        vantage=client.name if client else HERE,
         started=f"{started:%Y-%m-%dT%H:%M:%SZ}",
     )
 
@@ -81,7 +82,7 @@ def _target(text: str) -> Addressed:
 
 
 def _client(name: str | None, hosts: Sequence[Host]) -> Host | None:
-    if not name:
+    if not name or name == HERE:
         return None
     for host in hosts:
         if host.name == name:
@@ -93,7 +94,7 @@ def _request(options: Mapping[str, Any], target: Addressed, here: bool) -> Reque
     """Return what the sensors listen to; the client's ports are chosen at random, so that no old entry answers."""
     span = options["count"] + SPARE
     first = random.randint(tcp.PORTS[0], tcp.PORTS[1] - span) & ~1  # noqa: S311 - not a secret
-    seconds = options["count"] * options["interval"] + 2 * options["wait"] + SLACK
+    seconds = options["count"] * options["every"] + 2 * options["wait"] + SLACK
     addresses = [target.address, *_own_addresses(target)] if here else []
     frames = options["frames"] or max(20_000, 40 * options["count"])
     ports = [first, first + span]
@@ -121,7 +122,7 @@ def _wanted(options: Mapping[str, Any], target: Addressed, first: int) -> tcp.Re
     return tcp.Request(
         [tcp.Target(target.address, target.port)],
         count=options["count"],
-        interval=options["interval"],
+        interval=options["every"],
         timeout=options["wait"],
         first=first,
         send=options["send"] or "",

@@ -126,6 +126,7 @@ def test_the_document_is_json_and_the_page_and_the_table_stand() -> None:
     text = json.dumps(document(found), allow_nan=False)
     assert json.loads(text)["counts"] == {"dropped-in-host": 1, "untried": 1}
     assert max(len(line) for line in table(found, 80).splitlines()) <= 80
+    assert "Next: Look at that host's filters and queues" in table(found, 80), "no rule of it was read to drop INVALID"
     assert "<script" not in page(found)
 
 

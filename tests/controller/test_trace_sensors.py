@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hostaudit import sensors
+from hostaudit import sensors, tracing
+from hostaudit.cli import main
 from hostaudit.errors import HostauditError
 from hostaudit.model import Host
 from hostaudit.task import CollectOptions
 from hostaudit_agent.capture.sensor import Request
 from hostaudit_agent.probe import tcp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HERE = Host("here", variables={"ansible_connection": "local"})
 GONE = Host("gone", variables={"ansible_host": "127.0.0.1", "ansible_port": 1})
@@ -65,3 +70,21 @@ def test_reading_does_not_listen() -> None:
     assert node.capture is not None
     assert (node.capture.heard, node.capture.refused) == (None, "")
     assert node.capture.snapshot.platform is not None
+
+
+def test_options_mean_what_they_mean_to_probe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: dict[str, Any] = {}
+
+    def traced(options: Mapping[str, Any]) -> None:
+        given.update(options)
+        raise HostauditError("nothing is traced here")
+
+    monkeypatch.setattr(tracing, "traced", traced)
+    for name in ("--every", "--interval"):
+        assert main(["trace", "127.0.0.1:1", "--send", "a\\r\\n", name, "0.5", "--from", "here"]) == 1
+        assert (given["send"], given["every"]) == ("a\r\n", 0.5)
+    assert tracing._client(given["from_"], []) is None
+    assert main(["trace", "127.0.0.1:1", "--send", "\\x1"]) == 2
+    assert "--send '\\\\x1': a backslash sequence that is none" in capsys.readouterr().err

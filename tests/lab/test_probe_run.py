@@ -8,23 +8,8 @@ from pathlib import Path
 import pytest
 from labkit import hosts, inventory
 from labkit.audit import Audit, run_hostaudit, write_inventory
+from labkit.nameserver import SERVER
 
-SERVER = """
-import socket, struct, sys
-lost = {int(word) for word in sys.argv[1].split(",") if word}
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-    sock.bind(("0.0.0.0", 53))
-    print("listening", flush=True)
-    while True:
-        query, client = sock.recvfrom(512)
-        end = query.index(0, 12) + 5
-        kind = struct.unpack_from("!H", query, end - 4)[0]
-        if kind in lost:
-            continue
-        data = b"\\x0a\\0\\0\\x64" if kind == 1 else bytes(15) + b"\\1"
-        record = b"\\xc0\\x0c" + struct.pack("!HHIH", kind, 1, 60, len(data)) + data
-        sock.sendto(query[:2] + struct.pack("!HHHHH", 0x8180, 1, 1, 0, 0) + query[12:end] + record, client)
-"""
 AAAA = "28"
 PROBES = "61000-64999"
 """Source ports of probes: rules for them touch no other session."""

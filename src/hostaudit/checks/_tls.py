@@ -24,7 +24,12 @@ def shown(fleet: Fleet) -> list[Tls]:
 def unknown(fleet: Fleet) -> list[Finding]:
     """Return a finding for each server with which there was no handshake."""
     return [
-        _probe.not_known(f"{one.target} ({one.address}): no TLS handshake: {one.error}", (one.vantage,))
+        _probe.not_known(
+            f"{one.target} ({one.address}): no TLS handshake: {one.error}"
+            if one.address
+            else f"{one.target}: {one.error}",
+            (one.vantage,),
+        )
         for one in _probe.seen(fleet).tls
         if not one.subject and not one.not_after
     ]

@@ -7,8 +7,10 @@ What it reads
 
 Why it matters
     Both packets have the same addresses and ports. Where a rule translates their destination (a Service of
-    Kubernetes with several name servers), each can be given another one; the second to be confirmed clashes and is
-    dropped. The client waits 5 s, and asks again. It hits some lookups only, and more under load.
+    Kubernetes with several name servers), each can be given another one, and the second to be confirmed clashes.
+    Kernels since 2020 (Debian 11) let both through and count ``clash_resolve``, unless the tuple of the answer is
+    taken as well, as where the source is translated to few ports; older ones always drop it. The client waits 5 s,
+    and asks again. It hits some lookups only, and more under load.
 
 Active when
     Of ``lost`` lookups or more one answer came at once and the other one only after it was asked for again, or never,
@@ -25,6 +27,7 @@ Fix safety
 
 References
     https://github.com/kubernetes/kubernetes/issues/56903
+    https://git.kernel.org/linus/6a757c07e51f
     https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/
 """
 

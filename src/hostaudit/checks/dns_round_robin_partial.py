@@ -42,7 +42,7 @@ def evaluate(fleet: Fleet) -> list[Finding]:
     several = {
         target: members
         for target, members in by_target(_probe.services(fleet)).items()
-        if len({one.address for one in members}) > 1
+        if len({one.address for one in members}) > 1 or not members[0].address  # or nobody knows how many there are
     }
     partial = partial_names([one for members in several.values() for one in members])
     findings = []
@@ -51,7 +51,8 @@ def evaluate(fleet: Fleet) -> list[Finding]:
         addresses = sorted({one.address for one in members})
         dead = sorted({one.address for one in members if one.verdict is Verdict.DOWN})
         if not any(one.judged for one in members):
-            findings.append(_probe.not_known(f"no address of {target} could be tried", vantages))
+            why = next((f": {one.error}" for one in members if one.error), "")
+            findings.append(_probe.not_known(f"no address of {target} could be tried{why}", vantages))
         elif target not in partial:
             findings.append(_probe.fine(f"the addresses of {_probe.short(target)} behave alike", vantages))
         else:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from hostaudit.audit import Answer
+    from hostaudit.commands.shortprobe import Short
     from hostaudit.model import Host, Run
     from hostaudit.probed import Probes
 
@@ -104,6 +105,7 @@ def audited(options: Mapping[str, Any], save: str | None = None) -> Audited | No
     request = audit.Request(policy(options["policy"]), tuple(options["only"]))
     started = datetime.now(UTC)
     outside: tuple[Host, ...] = ()
+    short: Short | None = None
     if options["from_"]:
         from hostaudit.archive import load
 
@@ -116,16 +118,16 @@ def audited(options: Mapping[str, Any], save: str | None = None) -> Audited | No
         read = _read(options)
         if read is None:
             return None
-        answers = read
-    seen = None
-    if options.get("probe") and not options["from_"]:
-        from hostaudit.commands.shortprobe import for_run
-
-        seen = for_run(options)
+        answers, short = read
     if save:
         from hostaudit.archive import save as keep
 
         keep(Path(save), answers, started)
+    seen = None
+    if short:
+        from hostaudit.commands.shortprobe import sent
+
+        seen = sent(short, answers)
     return Audited(audit.judged(answers, request, started, seen), answers, outside, seen)
 
 
@@ -153,8 +155,11 @@ def style(options: Mapping[str, Any], show: Sequence[str] = ()) -> report.Style:
     return report.Style(shown, max(40, min(width, 120)), colour, options["verbose"])
 
 
-def _read(options: Mapping[str, Any]) -> list[Answer] | None:
-    """Collect from the inventory's hosts; ``None`` when only their names were asked for."""
+def _read(options: Mapping[str, Any]) -> tuple[list[Answer], Short | None] | None:
+    """Collect from the inventory's hosts; ``None`` when only their names were asked for.
+
+    What ``--probe`` would send is made out before: what is wrong with it must not cost the answers of forty hosts.
+    """
     from hostaudit import audit, inventory
     from hostaudit.progress import Progress
 
@@ -169,8 +174,14 @@ def _read(options: Mapping[str, Any]) -> list[Answer] | None:
         if options["list_hosts"]:
             emit("".join(f"{host.name}\n" for host in hosts))
             return None
+        settings = collect_options(options, configured)
+        short = None
+        if options.get("probe"):
+            from hostaudit.commands.shortprobe import planned
+
+            short = planned(options, hosts, settings)
         progress.expect(len(hosts))
-        return audit.collected(hosts, collect_options(options, configured), progress.done, progress.notice)
+        return audit.collected(hosts, settings, progress.done, progress.notice), short
 
 
 def _limited(answers: list[Answer], options: Mapping[str, Any]) -> tuple[list[Answer], tuple[Host, ...]]:

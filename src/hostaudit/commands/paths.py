@@ -26,16 +26,34 @@ CHECK = "conntrack-invalid-drop"
 @click.command("paths", context_settings=VARIABLES)
 @connection_options
 @click.option("--policy", type=click.Path(exists=True, dir_okay=False), help="Profile, thresholds and waivers.")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), envvar="HOSTAUDIT_FORMAT", default="table")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json"]),
+    envvar="HOSTAUDIT_FORMAT",
+    default="table",
+    show_default=True,
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def command(**options: Any) -> int:
-    """Tell which (address, backend) combinations are asymmetric by design, without traffic.
+    """Predict, without traffic, what share of the connections to each virtual address fails, and why.
 
-    From hostaudit_vips, hostaudit_backends and hostaudit_forwarding of the inventory, and from where the guests run. It
-    says what share of connections fails with today's filters, and what share would with the plan's.
+    A connection is asymmetric by design where requests go through the hypervisor of the guest that owns the address,
+    and replies through that of another guest that serves it. It fails where one of the two drops packets that it calls
+    INVALID. The share is told for today's filters, and for those that `hostaudit plan` would make. The inventory says
+    who owns an address, who serves it and how it is forwarded; where guests run is read from the hypervisors.
+
+    \b
+      [hypervisors:vars]
+      hostaudit_vips={'10.0.0.100': 'worker1'}
+      hostaudit_backends={'10.0.0.100': 'worker1,worker2'}
+      hostaudit_forwarding=dsr
+
+    dsr: in a tunnel, the backend answers directly; dsr-l2: by MAC address, the backend answers directly; proxy: the
+    answer comes back through the owner.
 
     Exit code: 0 none fails; 4 a host could not be read; 8 connections fail by design; 12 both; 2 bad options.
-    """
+    """  # noqa: D301 - click takes the character: lines that stay as they are
     from hostaudit.trace import design
 
     nodes = _read(options)
@@ -43,7 +61,10 @@ def command(**options: Any) -> int:
     planned = _planned(nodes, options["policy"])
     found = design.combinations(nodes, guests, planned)
     if not found:
-        raise UsageError("no virtual address is declared; set hostaudit_vips in the inventory (docs/trace.md)")
+        raise UsageError(
+            "the inventory declares no virtual address; set hostaudit_vips={'10.0.0.100': 'GUEST'}, as "
+            "`hostaudit paths --help` has it"
+        )
     for one in found:
         if one.forwarding not in design.FORWARDING:
             names = ", ".join(design.FORWARDING)
@@ -99,9 +120,12 @@ def _table(found: Sequence[Combination], nodes: Sequence[Node], planned: frozens
         parts.append(f"{_share(row['lost_planned'])} with the plan")
         out += textwrap.wrap(f"{vip}: {', '.join(parts)}", width)
         for one in (c for c in found if c.vip == vip):
-            ways = f"{one.owner} on {one.owner_at or '?'} -> {one.backend} on {one.backend_at or '?'}"
             kind = "place not known" if not one.known else "asymmetric" if one.asymmetric else "symmetric"
-            out.append(f"  {_share(one.share):>5}  {ways}, {one.forwarding}: {kind}")
+            out.append(f"  {_share(one.share):>5}  {_ways(one)}: {kind}")
+            if places := dict.fromkeys(
+                g for g, at in ((one.owner, one.owner_at), (one.backend, one.backend_at)) if not at
+            ):
+                out.append(f"         set hostaudit_hypervisor for {', '.join(places)}")
             fate = "filters not known" if one.lost_today == "?" else one.lost_today
             out += textwrap.wrap(fate, width, initial_indent=" " * 9, subsequent_indent=" " * 9)
         out.append("")
@@ -110,6 +134,13 @@ def _table(found: Sequence[Combination], nodes: Sequence[Node], planned: frozens
         word = node.reason or ("not read" if said == "?" else f"drops INVALID in {said}" if said else "accepts INVALID")
         out += textwrap.wrap(f"{node.name}: {word}{'; the plan changes that' if node.name in planned else ''}", width)
     return "".join(f"{line.rstrip()}\n" for line in out)
+
+
+def _ways(one: Combination) -> str:
+    owner = f"{one.owner} on {one.owner_at or '?'}"
+    if one.owner == one.backend:
+        return f"{owner} serves it itself"
+    return f"{owner} -> {one.backend} on {one.backend_at or '?'}, {one.forwarding}"
 
 
 def _share(value: float | None) -> str:

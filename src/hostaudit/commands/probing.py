@@ -17,13 +17,13 @@ from hostaudit.commands.auditing import UNREACHABLE, style
 from hostaudit.commands.options import collect_options
 from hostaudit.commands.run import FINDINGS
 from hostaudit.commands.stdout import emit
-from hostaudit.errors import UsageError
+from hostaudit.errors import InventoryError, UsageError
 from hostaudit.probe import say
 from hostaudit.probe.vantage import From
 from hostaudit.probed import HERE, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from hostaudit.model import Collected, Host
     from hostaudit.probed import Probes
@@ -43,18 +43,22 @@ def probe_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="Ask from these hosts of the inventory, through the agent; may be repeated. [default: here]",
         ),
         click.option("--format", "format_", type=click.Choice(("table", "json")), default="table", show_default=True),
-        click.option("--watch", is_flag=True, help="Repeat, until --rounds or --for is over or it is interrupted."),
+        click.option("--watch", is_flag=True, help="Probe again and again, until --rounds, --for or an interrupt."),
         click.option(
             "--pause",
             type=click.FloatRange(SHORTEST),
             default=60,
             show_default=True,
             metavar="SECONDS",
-            help="With --watch: from one round to the next.",
+            help="With --watch: from the beginning of a round to the next.",
         ),
-        click.option("--rounds", type=click.IntRange(1), metavar="N", help="With --watch: so many rounds."),
+        click.option("--rounds", type=click.IntRange(1), metavar="N", help="With --watch: stop after so many rounds."),
         click.option(
-            "--for", "for_", type=click.FloatRange(1), metavar="SECONDS", help="With --watch: no round begins later."
+            "--for",
+            "for_",
+            type=click.FloatRange(1),
+            metavar="SECONDS",
+            help="With --watch: begin no round later than that.",
         ),
         click.option(
             "--history",
@@ -68,12 +72,25 @@ def probe_options(function: Callable[..., Any]) -> Callable[..., Any]:
             metavar="FILE",
             help="Write Prometheus metrics there, for the textfile collector.",
         ),
-        click.option("-v", "--verbose", count=True, help="Show strips whole, and those of targets that are in order."),
+        click.option(
+            "-v",
+            "--verbose",
+            count=True,
+            help="Show the strip of every target, and all of it: a character for each try.",
+        ),
         click.option("-q", "--quiet", is_flag=True, help="No notices on stderr."),
     ]
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def escaped(option: str, text: str) -> str:
+    """Return the bytes of a text as Latin-1, with its backslash sequences resolved."""
+    try:
+        return text.encode("utf-8").decode("unicode_escape").encode("latin-1").decode("latin-1")
+    except UnicodeError as problem:
+        raise UsageError(f"{option} {text!r}: a backslash sequence that is none: {problem}") from None
 
 
 def sources(options: Mapping[str, Any]) -> tuple[From, list[Host]]:
@@ -84,29 +101,59 @@ def sources(options: Mapping[str, Any]) -> tuple[From, list[Host]]:
     from hostaudit import inventory
     from hostaudit.login import Flags
 
+    notice = notices(options)
+    chosen = named(options["from_"], options, notice)
+    everything: list[Host] = []
+    configured = Flags()
+    if options["inventory"]:
+        everything, configured = inventory.read(
+            options["inventory"],
+            limit=options["limit"],
+            extra_vars=options["extra_vars"],
+            vault_password_file=options["vault_password_file"],
+            notice=notice,
+        )
+    settings = {**options, "interval": 0.0, "all_netns": False, "census": False}
+    return From(tuple(chosen), here(options["from_"]), collect_options(settings, configured), notice), everything
+
+
+def notices(options: Mapping[str, Any]) -> Callable[[str], None]:
+    """Return what says a sentence on stderr, where ``--quiet`` was not given."""
+
     def notice(text: str) -> None:
         if not options["quiet"]:
             click.echo(f"hostaudit: {text}", err=True)
 
-    away = [pattern for pattern in options["from_"] if pattern != HERE]
-    if away and not options["inventory"]:
-        raise UsageError(f"--from {away[0]}: needs the inventory that names it; add -i INVENTORY")
-    here = HERE in options["from_"] or not away
-    everything: list[Host] = []
-    chosen: list[Host] = []
-    configured = Flags()
-    if options["inventory"]:
-        reading = {
-            "extra_vars": options["extra_vars"],
-            "vault_password_file": options["vault_password_file"],
-            "notice": notice,
-        }
-        everything, configured = inventory.read(options["inventory"], limit=options["limit"], **reading)
-        if away:
-            limit = ",".join(away) + (f":&{options['limit']}" if options["limit"] else "")
-            chosen = inventory.load(options["inventory"], limit=limit, **reading)
-    settings = {**options, "interval": 0.0, "all_netns": False, "census": False}
-    return From(tuple(chosen), here, collect_options(settings, configured), notice), everything
+    return notice
+
+
+def here(patterns: Sequence[str]) -> bool:
+    """Say whether this machine is one of the vantage points: it is named, or nothing is."""
+    return HERE in patterns or not patterns
+
+
+def named(
+    patterns: Sequence[str], options: Mapping[str, Any], notice: Callable[[str], None], option: str = "--from"
+) -> list[Host]:
+    """Return the hosts among the vantage points. Raises UsageError or InventoryError."""
+    from hostaudit import inventory
+
+    away = [pattern for pattern in patterns if pattern != HERE]
+    if not away:
+        return []
+    if not options["inventory"]:
+        raise UsageError(f"{option} {away[0]}: needs the inventory that names it; add -i INVENTORY")
+    limit = ",".join(away) + (f":&{options['limit']}" if options["limit"] else "")
+    try:
+        return inventory.load(
+            options["inventory"],
+            limit=limit,
+            extra_vars=options["extra_vars"],
+            vault_password_file=options["vault_password_file"],
+            notice=notice,
+        )
+    except InventoryError as error:  # it was another option that the user gave
+        raise InventoryError(str(error).replace("--limit", option)) from error
 
 
 def links(where: From) -> list[Collected]:

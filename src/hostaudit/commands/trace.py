@@ -14,6 +14,8 @@ from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
 if TYPE_CHECKING:
+    from hostaudit.collect import CollectOptions
+    from hostaudit.login import Flags
     from hostaudit.trace.document import Trace
 
 FAILING = 8
@@ -23,21 +25,24 @@ READING = {"interval": 0.0, "all_netns": False, "census": False}
 @click.command("trace", context_settings=VARIABLES)
 @click.argument("target", metavar="VIP:PORT")
 @connection_options
-@click.option("--from", "from_", metavar="HOST", help="Connect from this host of the inventory. [default: from here]")
+@click.option("--from", "from_", metavar="HOST|here", help="Connect from this host of the inventory. [default: here]")
 @click.option(
     "--count",
     type=click.IntRange(1, 1000),
     default=20,
     show_default=True,
-    help="Connections, each from a port of its own.",
+    metavar="N",
+    help="Connections, each from a source port of its own.",
 )
 @click.option(
+    "--every",
     "--interval",
+    "every",
     type=click.FloatRange(0, 60),
     default=0.1,
     show_default=True,
     metavar="SECONDS",
-    help="From one connection to the next; 0: all at once.",
+    help="Between two connections; 0: all at once.",
 )
 @click.option(
     "--wait",
@@ -45,13 +50,15 @@ READING = {"interval": 0.0, "all_netns": False, "census": False}
     default=2.5,
     show_default=True,
     metavar="SECONDS",
-    help="For the SYN-ACK, and again for what follows; above 1 s one retransmission is seen, above 3 s two.",
+    help="How long to wait for the SYN-ACK, and again for the end or the reply; above 1 s one retransmission is seen, "
+    "above 3 s two.",
 )
-@click.option("--send", metavar="TEXT", help="Say this once connected, and wait for an answer.")
-@click.option("--expect", metavar="TEXT", help="What the answer has to contain.")
+@click.option("--send", metavar="TEXT", help="Send this once connected; \\r, \\n and \\xNN are understood.")
+@click.option("--expect", metavar="TEXT", help="The reply has to contain this; otherwise it is a failure.")
 @click.option(
     "--frames",
     type=click.IntRange(100, 40_000),
+    metavar="N",
     help="Most frames that a host's sensor keeps, headers only. [default: 20000, or 40 for each connection]",
 )
 @click.option(
@@ -84,19 +91,33 @@ READING = {"interval": 0.0, "all_netns": False, "census": False}
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def command(**options: Any) -> int:
-    """Find where connections to VIP:PORT die: all hosts listen at once while they are made.
+    """Find in which host connections to VIP:PORT die.
 
-    The sensors keep TCP headers of these connections only, and change nothing. They need root (CAP_NET_RAW); a host
-    without is said, and the others go on. Packets are sent to VIP:PORT and nowhere else.
+    All hosts of the inventory listen at once while connections are made, from here or from one of them. For each
+    connection it is told which ports of which hosts its SYN and its SYN-ACK went through, where the last of them was
+    seen, and which rule dropped it there, with its counter.
+
+    The sensors keep TCP headers of these connections only, and change nothing. They need root (CAP_NET_RAW, -b); a
+    host where they may not listen is named, and the others go on. Packets are sent to VIP:PORT and nowhere else.
+
+    \b
+      hostaudit trace 10.0.0.100:443 -i inventory.ini -l hypervisors
+      hostaudit trace 10.0.0.100:443 -i inventory.ini --from web1 --pcap captures
 
     Exit code: 0 all worked; 4 a host has no sensor; 8 connections failed; 12 both; 2 bad options or inventory.
-    """
+    """  # noqa: D301 - click takes the character: lines that stay as they are
+    from hostaudit.commands.probing import escaped
     from hostaudit.trace.document import document
     from hostaudit.trace.picture import page
     from hostaudit.trace.table import table
     from hostaudit.tracing import traced
 
-    trace = traced({**options, "collecting": lambda configured: collect_options({**options, **READING}, configured)})
+    said = {name: escaped(f"--{name}", options[name]) for name in ("send", "expect") if options[name]}
+
+    def collecting(configured: Flags) -> CollectOptions:
+        return collect_options({**options, **READING}, configured)
+
+    trace = traced({**options, **said, "collecting": collecting})
     if options["pcap"]:
         _keep(Path(options["pcap"]), trace)
     if options["context"]:

@@ -34,8 +34,12 @@ def arp(
 def tls(
     named: Sequence[Named], where: vantage.From, now: datetime, *, name: str = "", roots: str = "", timeout: float = 5.0
 ) -> Probes:
-    """Look at every address of each target; ``name`` takes the place of the target's own, ``roots`` is PEM text."""
-    addressed = [(one, host.host) for host in named for one in targets.resolved(host)]
+    """Look at every address of each target; ``name`` takes the place of the target's own, ``roots`` is PEM text.
+
+    A name that cannot be resolved is told as one that could not be tried.
+    """
+    everything = [(one, host.host) for host in named for one in targets.known(host)]
+    addressed = [(one, host) for one, host in everything if not one.error]
     asked = [name or ("" if host == one.address else host) for one, host in addressed]
     task = {
         "targets": [
@@ -45,8 +49,9 @@ def tls(
         "timeout": timeout,
         "ca": roots,
     }
-    replies = vantage.perform(where, _all(where, {"tls": task}), 3 * timeout * len(addressed))
-    found = []
+    replies = vantage.perform(where, _all(where, {"tls": task}) if addressed else {}, 3 * timeout * len(addressed))
+    nameless = [(one, name or host) for one, host in everything if one.error]
+    found = [Tls(at, o.target, "", o.port, sni, error=o.error) for at in where.names for o, sni in nameless]
     for reply in replies:
         vantage_name = reply.vantage.name
         if why := results.errors(reply, "tls"):

@@ -50,7 +50,7 @@ def arp(one: Arp) -> tuple[bool | None, str]:
         return None, one.error
     if one.mine:
         return None, "has the address itself; ask from another host of the segment"
-    said = ", ".join(f"{owner.mac} ({owner.replies} of {one.asked})" for owner in one.owners)
+    said = ", ".join(f"{owner.mac} ({owner.replies} of {one.asked} times)" for owner in one.owners)
     if not one.owners:
         return False, f"nobody answers on {one.interface} ({one.asked} asked)"
     if one.changes:
@@ -70,14 +70,16 @@ def mtu(one: Mtu) -> tuple[bool | None, str]:
     if one.verdict == "local":
         return True, f"{one.mtu} bytes; the limit is this host's own route or interface{by}"
     if one.verdict == "ok":
-        return True, f"{one.mtu} bytes{by}"
+        return True, f"{one.mtu} bytes get through{by}"
     if one.verdict == "no-answer":
         return None, "no answer, not even to a small packet: nothing is known about its size"
     return None, one.error or "not tried"
 
 
-def tls(one: Tls, expires: float = EXPIRES) -> tuple[bool, list[str]]:
-    """Return whether it is in order, and the lines."""
+def tls(one: Tls, expires: float = EXPIRES) -> tuple[bool | None, list[str]]:
+    """Return whether it is in order (``None``: not known), and the lines."""
+    if not one.address:
+        return None, [f"could not be tried: {one.error}"]
     if one.error and not one.subject:
         return False, [f"no handshake: {one.error}"]
     wrong = []
@@ -111,20 +113,26 @@ def dns(one: Dns) -> tuple[bool, list[str]]:
     if one.error:
         return False, [f"could not be asked: {one.error}"]
     lines, fine = [], True
-    for label, text in (("absolute", f"{one.name.rstrip('.')}."), ("relative", one.name)):
+    for label, text in (
+        ("absolute", f"{one.name.rstrip('.')}. (with a dot: no search domains)"),
+        ("relative", f"{one.name} (as written)"),
+    ):
         waits = one.waited.get(label, ())
         if not waits:
             continue
         stalls = sum(wait >= STALL for wait in waits)
         fine = fine and not stalls
         queries = f", {one.queries} queries" if label == "relative" and one.queries else ""
-        said = f"{text}  {milliseconds(sorted(waits)[len(waits) // 2])}, at most {milliseconds(max(waits))}{queries}"
+        median, most = sorted(waits)[len(waits) // 2], max(waits)
+        said = f"{text}  median {milliseconds(median)}, at most {milliseconds(most)}{queries}"
         lines.append(said + (f"; {stalls} of {len(waits)} STALLED" if stalls else ""))
     for kind, times in one.times.items():
         lost = sum(t is None for t in times)
         if lost:
             fine = False
-            lines.append(f"{lost} of {len(times)} {kind} queries got NO ANSWER: clients wait 5 s for it each time")
+            stalled = any(wait >= STALL for wait in one.waited.get("absolute", ()))
+            why = f"clients wait {one.wait:g} s for it each time" if stalled else "the port is closed there"
+            lines.append(f"{lost} of {len(times)} {kind} queries got NO ANSWER: {why}")
     bad = {kind: code for kind, code in one.rcodes.items() if code != "NOERROR"}
     if bad:
         fine = False

@@ -112,6 +112,8 @@ def _tcp(console: Console, probes: Probes, style: Style) -> None:
         console.print(grid)
         for one in members:
             _details(console, one, style)
+    if any(one.strip.strip(".") for one in probes.tcp):
+        console.print(Text("  each character is a connection: . worked, x failed, ? could not be tried", style="dim"))
     if len({s.vantage for s in probes.tcp}) > 1 and len({(s.target, s.address) for s in probes.tcp}) > 1:
         _matrix(console, probes)
 
@@ -126,7 +128,7 @@ def _row(one: Series) -> list[Any]:
     times = one.percentiles
     return [
         Text(f"  {one.vantage}"),
-        Text(one.address),
+        Text(one.address or "-"),
         Text(one.verdict.value, style=COLOURS[one.verdict]),
         Text(f"{one.ok}/{one.judged}"),
         *(Text(say.milliseconds(times[name]) if times else "-") for name in ("p50", "p99")),
@@ -141,7 +143,7 @@ def _details(console: Console, one: Series, style: Style) -> None:
     lines = say.series(one)
     if one.verdict is Verdict.OK and not lines and not style.verbose:
         return
-    console.print(Padding(Text(f"{one.vantage} -> {one.address}:", style="dim"), (0, 0, 0, 2)))
+    console.print(Padding(Text(f"{one.vantage} -> {one.address or one.target}:", style="dim"), (0, 0, 0, 2)))
     width = min(STRIP, style.width - 8)
     strips = [one.strip[at : at + width] for at in range(0, len(one.strip), width)]
     shown = strips if style.verbose else strips[:STRIPS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hostaudit.errors import UsageError
@@ -28,6 +28,8 @@ class Named:
     host: str
     """A name or an address, without brackets."""
     port: int
+    place: str = field(default="", compare=False)
+    """Where the inventory declares it; empty: somebody typed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,9 @@ class Addressed:
     target: str
     """As it was written."""
     address: str
+    """Empty: the name has none, and ``error`` says why."""
     port: int
+    error: str = ""
 
 
 def parse(text: str, place: str = "") -> Named:
@@ -54,7 +58,7 @@ def parse(text: str, place: str = "") -> Named:
             ipaddress.IPv6Address(host)
         except ValueError:
             raise UsageError(f"{where}{host!r} in {text!r} is no IPv6 address") from None
-    return Named(text.strip(), host, int(match["port"]))
+    return Named(text.strip(), host, int(match["port"]), place)
 
 
 def address(text: str, place: str = "") -> str:
@@ -70,10 +74,25 @@ def address(text: str, place: str = "") -> str:
 
 def resolved(named: Named) -> list[Addressed]:
     """Return every A and AAAA record of a target, asked from here. Raises UsageError where there is none."""
+    found = known(named)
+    if found[0].error:
+        raise UsageError(f"{named.text}: {found[0].error}")
+    return found
+
+
+def known(named: Named) -> list[Addressed]:
+    """Return the same; where there is no address, the target without one, and why. Raises nothing.
+
+    A name that the inventory declares may stop being resolved while hosts are audited, or be one that only ssh knows:
+    that is no reason to lose what everybody else has to say.
+    """
     try:
         found = socket.getaddrinfo(named.host, named.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as problem:
-        raise UsageError(f"{named.text}: the name could not be resolved from here: {problem}") from None
+        said = getattr(problem, "strerror", None) or str(problem)
+        place = f"; declared by {named.place}" if named.place else ""
+        error = f"the name could not be resolved from here ({said}){place}"
+        return [Addressed(named.text, "", named.port, error)]
     addresses = {str(where[0]) for *_, where in found}
     ordered = sorted(addresses, key=lambda a: (":" in a, ipaddress.ip_address(a).packed))
     return [Addressed(named.text, one, named.port) for one in ordered]
@@ -101,8 +120,11 @@ def management(hosts: Iterable[Host]) -> dict[Named, str]:
     for host in hosts:
         own = str(host.variables.get("ansible_host") or host.name)
         for text in _entries(host.variables.get(MANAGEMENT)):
+            place = f"{host.name}: {MANAGEMENT}"
+            if not text.isdigit() and not _FORM.fullmatch(text):
+                raise UsageError(f"{place}: {text!r} is neither a port, as in 22, nor ADDRESS:PORT, as in 10.0.0.11:22")
             whole = f"{f'[{own}]' if ':' in own else own}:{text}" if text.isdigit() else text
-            found.setdefault(parse(whole, f"{host.name}: {MANAGEMENT}"), host.name)
+            found.setdefault(parse(whole, place), host.name)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostaudit.probe import results, targets, vantage
-from hostaudit.probed import Probes
+from hostaudit.probed import Probes, Series
 from hostaudit_agent.probe import tcp as agent
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ without a login have cost it 15 s, and counts 1 s for each: more would lock out 
 
 
 def probe(named: Sequence[Named], plan: Plan, where: vantage.From) -> Probes:
-    """Try every address of the targets. Raises UsageError for a name that cannot be resolved."""
-    addressed = [one for name in named for one in targets.resolved(name)]
+    """Try every address of the targets; a name that cannot be resolved is told as one that could not be tried."""
+    everything = [one for name in named for one in targets.known(name)]
+    addressed = [one for one in everything if not one.error]
     task = agent.Request(
         [agent.Target(one.address, one.port) for one in addressed],
         plan.count,
@@ -53,9 +54,11 @@ def probe(named: Sequence[Named], plan: Plan, where: vantage.From) -> Probes:
         plan.send,
         plan.expect,
     )
-    replies = vantage.perform(where, {name: {"tcp": task} for name in where.names}, plan.seconds)
+    replies = vantage.perform(where, {name: {"tcp": task} for name in where.names} if addressed else {}, plan.seconds)
     found = [one for reply in replies for one in results.series(reply, addressed)]
-    order = {one.target: number for number, one in enumerate(addressed)}
+    nameless = [one for one in everything if one.error]
+    found += [Series(name, o.target, "", o.port, error=o.error) for name in where.names for o in nameless]
+    order = {one.target: number for number, one in enumerate(everything)}
     return Probes(
         tuple(reply.vantage for reply in replies),
         tcp=tuple(sorted(found, key=lambda s: (order[s.target], where.names.index(s.vantage)))),

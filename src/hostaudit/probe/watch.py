@@ -88,7 +88,8 @@ def _samples(probes: Probes) -> Iterator[tuple[str, dict[str, str], float]]:
             yield "hostaudit_probe_path_mtu_bytes", labels, float(mtu.mtu)
     for tls in probes.tls:
         labels = {"kind": "tls", "vantage": tls.vantage, "target": tls.target, "address": tls.address}
-        yield "hostaudit_probe_ok", labels, float(say.tls(tls)[0])
+        if (fine := say.tls(tls)[0]) is not None:
+            yield "hostaudit_probe_ok", labels, float(fine)
         if tls.not_after:
             from datetime import datetime
 

@@ -46,7 +46,7 @@ class Trace:
         """The numbers in one sentence."""
         ok = sum(one.verdict.ok for one in self.judged)
         told = ", ".join(f"{number} {verdict}" for verdict, number in self.counts.items())
-        return f"{ok} of {len(self.judged)} connections from {self.vantage} worked: {told or 'none was tried'}"
+        return f"{len(self.judged)} connections, {ok} worked: {told or 'none was tried'}"
 
     def told(self) -> list[tuple[Group, str]]:
         """Return every group with its sentence."""
@@ -114,6 +114,7 @@ def document(trace: Trace) -> dict[str, Any]:
                 "segment": group.members[0].segment,
                 "symmetric": group.members[0].symmetric,
                 "sentence": told,
+                "next": group.next,
                 "cause": None
                 if group.cause is None
                 else {

@@ -43,6 +43,28 @@ class Verdict(StrEnum):
         return self in {Verdict.OK_SYMMETRIC, Verdict.OK_ASYMMETRIC, Verdict.RETRANSMIT}
 
 
+_INVALID = (
+    "Every hypervisor on both ways has to accept INVALID, not only this one; `hostaudit run --only "
+    "conntrack-invalid-drop` says how."
+)
+NEXT = {
+    Verdict.REFUSED: "See whether the service runs there and listens on that port.",
+    Verdict.MIDDLEBOX_RESET: "Look for a rule with REJECT, or a proxy, on that host.",
+    Verdict.REJECTED: "Look for a rule with REJECT, or a missing route, where the ICMP error came from.",
+    Verdict.OTHER_SOURCE: "See the rule that translates: `hostaudit run --only hairpin-client-ip-preserved`.",
+    Verdict.LOST_BEFORE: "Look before these hosts: who answers ARP (`hostaudit probe arp`), routes, VLANs, the switch.",
+    Verdict.SYN_DROPPED: "Look at that host's filters and rp_filter: `hostaudit run` on it.",
+    Verdict.LOST_BETWEEN: "Look between the two hosts: VLANs, a filter for the tunnel's port, `hostaudit probe mtu`.",
+    Verdict.NO_SYN_ACK: "Look inside that guest: its firewall, rp_filter, whether the service listens.",
+    Verdict.DROPPED: _INVALID,
+    Verdict.LOST_AFTER: "Look between the last host and the client: the switch, the client's own firewall.",
+    Verdict.ACK_LOST: _INVALID,
+    Verdict.NO_DATA: "The network did its part: look at the application, and at what --send sent.",
+    Verdict.INCONCLUSIVE: "Trace again with a larger --queue or --frames, or with -b for a sensor on every host.",
+}
+"""What to look at where connections failed like this; nothing for those that worked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """One connection, judged."""

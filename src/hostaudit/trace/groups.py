@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hostaudit.trace.causes import Cause, cause, other_source
-from hostaudit.trace.fates import Verdict
+from hostaudit.trace.fates import NEXT, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,13 @@ class Group:
     def verdict(self) -> Verdict:
         """Of all of them."""
         return self.members[0].verdict
+
+    @property
+    def next(self) -> str:
+        """What to look at; empty where nothing failed, or nobody can say."""
+        if self.verdict in {Verdict.DROPPED, Verdict.ACK_LOST} and (self.cause is None or not self.cause.proven):
+            return "Look at that host's filters and queues: `hostaudit run` on it."
+        return NEXT.get(self.verdict, "")
 
     @property
     def ports(self) -> tuple[int, ...]:

@@ -65,6 +65,7 @@ def page(trace: Trace) -> str:
         colour = "good" if group.verdict.ok else "bad"
         drawn = "\n".join(lines(group.members[0]))
         groups += f'<h2 class="{colour}">{escape(group.verdict)}: {escape(group.share)}</h2><p>{escape(told)}</p>\n'
+        groups += f"<p>Next: {escape(group.next)}</p>\n" if group.next else ""
         groups += f"<pre>{escape(drawn)}</pre>\n" if drawn else ""
     hosts = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>\n" for row in trace.sensors())
     return _PAGE.format(title=escape(trace.target), summary=escape(trace.summary), groups=groups, hosts=hosts)

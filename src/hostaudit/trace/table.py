@@ -17,6 +17,8 @@ def table(trace: Trace, width: int) -> str:
     for group, told in trace.told():
         out.append(f"{group.verdict.upper()}  {group.share}")
         out += textwrap.wrap(told, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+        if group.next:
+            out += textwrap.wrap(f"Next: {group.next}", width, initial_indent="  ", subsequent_indent="  ")
         drawn = lines(group.members[0])
         out += ["", *(f"    {line}" for line in drawn)] if drawn else []
         out.append("")
