@@ -1,10 +1,10 @@
 """What the history costs: BENCH_N hosts (100) x BENCH_DAYS daily runs (30); size, storing, drift, diff, memory.
 
 The whole aim is ``BENCH_N=1000 BENCH_DAYS=365 python bench/history.py``, three minutes of CPU; BENCH_DIR keeps the
-store in that directory, for another look. A host is the recorded w1 of docs/outage.answers.json with eight processors,
-an address of its own and two hundred counters of its own, most of which move every day; in each run one host in a
-hundred has a sysctl changed. The verdicts of all checks are stored for each host; two of them fail on one host in ten,
-with their evidence.
+store in that directory, for another look; BENCH_MOVING is the number of counters of a host that move (200; ``all``). A
+host is the recorded w1 of docs/outage.answers.json with eight processors, an address and counters of its own, most of
+which move every day; in each run one host in a hundred has a sysctl changed. The verdicts of all checks are stored for
+each host; two of them fail on one host in ten, with their evidence.
 
 Most runs are made cheaply: what did not change is split and hashed once, only moving values and changed hosts are made
 anew, and the transaction is the product's own. The last one goes the whole way, as a command would, and is what "a run
@@ -49,7 +49,7 @@ START = datetime(2026, 1, 1, 6, tzinfo=UTC)
 RECORDED = Path(__file__).resolve().parent.parent / "docs/outage.answers.json"
 KEYS = ("net.core.somaxconn", "net.ipv4.tcp_fin_timeout", "net.ipv4.tcp_retries2", "net.ipv4.tcp_keepalive_time")
 CPUS = 8
-MOVING = 200
+MOVING = os.environ.get("BENCH_MOVING", "200")
 """Counters that are not 0. Of the 436 that are read, 115 were on the machine on which this was written."""
 
 
@@ -121,7 +121,8 @@ def _fleet(chance: random.Random) -> list[Collected]:
         names = [key for key in one.conntrack.stats if key != "count"]
         one.conntrack.census = None
         one.conntrack.per_cpu = [{"cpu": n, **{key: chance.randrange(900) for key in names[:4]}} for n in range(CPUS)]
-        moving = chance.sample(list(one.counters.totals), MOVING)
+        every = list(one.counters.totals)
+        moving = every if MOVING == "all" else chance.sample(every, int(MOVING))
         one.counters.totals |= {key: chance.randrange(50_000_000) for key in moving}
         one.counters.delta = {key: chance.randrange(1, 900) for key in moving[:60]}
         fleet.append(Collected(Host(one.platform.hostname, ("web",)), one, 1.0))

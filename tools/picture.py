@@ -2,8 +2,8 @@
 
 docs/outage.svg is what the terminal shows; docs/report.png and docs/report-beside.png are two parts of the HTML
 report, with docs/outage.context.json beside the run, as a headless Chromium shows them, and are left as they are where
-there is none. The answers are of the lab, while connections through odd ports failed; the report has the checks that
-can be judged from them. What stands beside the run is written by hand to show its form.
+there is none. tools/recording.py recorded both in the lab: what the hosts answered while connections through odd ports
+failed, and the rates, changes, probe and trace of that time. The report has the checks that can be judged from them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FORMAT = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="htt
 
 
 BROWSERS = ("chromium-headless-shell", "chromium")
-PARTS = {"report.png": ("", 1130), "report-beside.png": ("time", 1240)}
+PARTS = {"report.png": ("", 1130), "report-beside.png": ("time", 1880)}
 """Picture -> the section of the page that it begins at, and its height in pixels."""
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 from hostaudit.model import Cause, Grade, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hostaudit.model import Finding
 
 Key = tuple[str, str, tuple[str, ...], str]
+Place = tuple[str, str, str]
+"""Check, network namespace, host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,11 @@ def key(finding: Finding) -> Key:
 def causes(findings: Iterable[Finding]) -> tuple[Cause, ...]:
     """Return the causes that have symptoms, in the order of the findings; no finding belongs to two."""
     failed = [f for f in findings if f.status is Status.FAIL]
-    above = {key(f): cause for f in failed if (cause := _above(f, failed))}
+    at: dict[Place, list[tuple[int, Finding]]] = {}
+    for number, one in enumerate(failed):
+        for host in one.hosts or (one.host,):
+            at.setdefault((one.check, one.netns, host), []).append((number, one))
+    above = {key(f): cause for f in failed if (cause := _above(f, at))}
     below: dict[Key, list[Finding]] = {}
     for finding in failed:
         top = finding
@@ -122,18 +128,18 @@ def causes(findings: Iterable[Finding]) -> tuple[Cause, ...]:
     return tuple(Cause(f, tuple(below[key(f)]), whys[f.check]) for f in failed if key(f) in below)
 
 
-def _above(finding: Finding, failed: Sequence[Finding]) -> Finding | None:
-    """Return the cause that a finding belongs to; ``None``: it stands for itself."""
+def _above(finding: Finding, at: Mapping[Place, Sequence[tuple[int, Finding]]]) -> Finding | None:
+    """Return the cause that a finding belongs to, the first one that failed; ``None``: it stands for itself.
+
+    Looked up by place: a fleet of ten thousand hosts has thousands of symptoms and of causes.
+    """
     for rule in RULES:
         if finding.check not in rule.symptoms:
             continue
-        for cause in failed:
-            if cause.check == rule.cause and _together(cause, finding):
-                return cause
+        near = [
+            one for host in finding.hosts or (finding.host,) for one in at.get((rule.cause, finding.netns, host), ())
+        ]
+        seen = [one for one in near if one[1].grade is Grade.ACTIVE or finding.grade is not Grade.ACTIVE]
+        if seen:
+            return min(seen, key=lambda one: one[0])[1]
     return None
-
-
-def _together(cause: Finding, symptom: Finding) -> bool:
-    here = set(cause.hosts or (cause.host,)) & set(symptom.hosts or (symptom.host,))
-    seen = cause.grade is Grade.ACTIVE or symptom.grade is not Grade.ACTIVE
-    return bool(here) and cause.netns == symptom.netns and seen

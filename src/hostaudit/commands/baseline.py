@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 40
 """Lines of a summary."""
+NAMES = 6
+"""Hosts that a message names."""
 
 
 @click.group("baseline", context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,17 +101,20 @@ def _chosen(seen: Sequence[str], limit: str | None, run: str) -> list[str]:
     globs = [glob.strip() for glob in (limit or "*").split(",") if glob.strip()]
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in seen):
-            raise UsageError(f"-l {glob}: no such host answered in run {run}; `hostaudit show {run}` lists them")
+            more = f" and {len(seen) - NAMES} more" if len(seen) > NAMES else ""
+            raise UsageError(f"-l {glob}: no such host in run {run}; it read {', '.join(seen[:NAMES]) or 'none'}{more}")
     return [name for name in seen if any(fnmatchcase(name, glob) for glob in globs)]
 
 
 def _summary(changed: Sequence[tuple[str, str, str, str]], *, check: bool, file: str, run: str) -> None:
-    would = "would be" if check else "are"
-    if len({row[0] for row in changed}) * 100 < len(changed):  # new hosts, whole
-        hosts = len({row[0] for row in changed})
-        emit(f"{file}: {len(changed)} facts of {hosts} hosts {would} accepted as run {run} saw them\n")
+    if not changed:
+        emit(f"{file}: nothing to accept: it has all this as run {run} saw it\n")
         return
-    emit(f"{file}: {len(changed)} facts {would} accepted as run {run} saw them\n")
+    hosts = len({row[0] for row in changed})
+    facts = f"{len(changed)} fact{'s' * (len(changed) != 1)} of {hosts} host{'s' * (hosts != 1)}"
+    emit(f"{file}: {facts} {'to be ' if check else ''}accepted as run {run} saw them\n")
+    if hosts * 100 < len(changed):  # new hosts, whole
+        return
     emit("".join(f"  {host}: {path}: {was} -> {now}\n" for host, path, was, now in changed[:MOST]))
     if len(changed) > MOST:
         emit(f"  ... and {len(changed) - MOST} more\n")

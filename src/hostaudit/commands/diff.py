@@ -14,12 +14,14 @@ from hostaudit.commands.stdout import emit
 from hostaudit.commands.storing import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hostaudit.history import History, Stored
     from hostaudit.model import Finding
 
 DIFFERENT = 16
+NAMES = 6
+"""Hosts that are named in a line; JSON has all."""
 
 
 @click.command("diff", context_settings=VARIABLES)
@@ -49,7 +51,8 @@ DIFFERENT = 16
 def command(before: str, after: str, **options: Any) -> int:
     """Tell what differs between run A and run B: ids or their beginnings, last, last~1, or a time.
 
-    Hosts that answered in one of the two only are named; of the others, facts and verdicts are compared.
+    Hosts that answered in one of the two only are named; of the others, facts and verdicts are compared. Hosts with the
+    same difference share a line.
 
     Exit code: 0 nothing differs; 16 something does; 2 no such run.
     """
@@ -61,14 +64,27 @@ def command(before: str, after: str, **options: Any) -> int:
         rows = [dict(zip(keys, row, strict=True)) for row in found]
         emit(json.dumps({"schema": "hostaudit.diff/1", "before": a.id, "after": b.id, "lines": rows}, indent=1) + "\n")
     elif found:
-        said = [f"{host}: {what}: {was} -> {now}\n" for host, _, what, was, now in found[: options["number"]]]
-        more = len(found) - len(said)
-        left = f"... and {more} more; -n, or --format json, has them\n" if more else ""
-        emit(f"{a.id} ({a.started}) -> {b.id} ({b.started})\n" + "".join(said) + left)
+        emit(f"{a.id} ({a.started}) -> {b.id} ({b.started})\n" + _text(found, options["number"]))
     return DIFFERENT if found else 0
 
 
 Row = tuple[str, str, str, str, str]
+"""Host, kind (host, fact, verdict), what, before, after."""
+
+
+def _text(found: Sequence[Row], most: int) -> str:
+    """Return a line for each difference; hosts with the same one share it."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for host, kind, what, was, now in found:
+        groups.setdefault((kind, what, was, now), []).append(host)
+    said = [f"{_names(hosts)}: {what}: {was} -> {now}\n" for (_, what, was, now), hosts in groups.items()]
+    left = f"... and {len(said) - most} more; -n, or --format json, has them\n" if len(said) > most else ""
+    return "".join(said[:most]) + left
+
+
+def _names(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - NAMES} more" if len(hosts) > NAMES else ""
+    return ", ".join(hosts[:NAMES]) + more
 
 
 def _hosts(history: History, a: Stored, b: Stored, options: Any) -> Iterator[Row]:

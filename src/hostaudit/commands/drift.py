@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import sys
 import tomllib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hostaudit.commands.auditing import UNREACHABLE, audited, judging_options, policy, source_options, style
+from hostaudit.commands.auditing import UNREACHABLE, audited, judging_options, policy, source_options
 from hostaudit.commands.options import VARIABLES, collect_options, connection_options
 from hostaudit.commands.stdout import emit
 from hostaudit.commands.storing import note, prune, settings, store_options, stored
@@ -19,12 +19,12 @@ from hostaudit.errors import JournalError, UsageError
 from hostaudit.model import Collected, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from hostaudit.commands.auditing import Audited
     from hostaudit.drift.baseline import Baseline
     from hostaudit.drift.made import Made
-    from hostaudit.drift.model import Drift, Line
+    from hostaudit.drift.model import Drift
     from hostaudit.history import History, Stored
     from hostaudit.model import Host
     from hostaudit_agent.snapshot import Traces
@@ -77,7 +77,8 @@ def command(**options: Any) -> int:
         return 0
     history, writable = _open(options)
     try:
-        from hostaudit.commands import drifting
+        from hostaudit.commands import drifting, telling
+        from hostaudit.drift import text
 
         now = _kept(history, done) if history and writable else None
         asked = drifting.Asked(
@@ -85,7 +86,9 @@ def command(**options: Any) -> int:
         )
         drift = drifting.found(done, history, now, _made(options) if history else {}, asked)
         shown = drift.lines if options["all_"] or since else drift.told
-        emit(_rendered(drift, shown, done, options))
+        emit(telling.rendered(drift, shown, done, options))
+        if sys.stderr.isatty() and not options["quiet"]:
+            note(text.summary(drift, shown))
         if history and now:
             try:
                 _remember(history, now, done, drift)
@@ -163,12 +166,9 @@ def _remember(history: History, now: Stored, done: Audited, drift: Drift) -> Non
     seen = [a.host.name for a in done.answers if isinstance(a, Collected)]
     silent = {a.host.name for a in done.answers if isinstance(a, Unreachable)}
     lines = [replace(line, new=False) for line in drift.lines if not line.returned]
-    old = [line for (host, path), line in history.told().items() if host in silent and path not in _paths(drift, host)]
+    now_told = {(line.host, line.path) for line in drift.lines}
+    old = [line for place, line in history.told().items() if place[0] in silent and place not in now_told]
     history.tell(now.number, seen, [*seen, *silent], [*lines, *old])
-
-
-def _paths(drift: Drift, host: str) -> set[str]:
-    return {line.path for line in drift.lines if line.host == host}
 
 
 Question = list[tuple[str, str]]
@@ -209,40 +209,3 @@ def _asking(
         return found
 
     return ask
-
-
-def _rendered(drift: Drift, shown: Sequence[Line], done: Audited, options: Mapping[str, Any]) -> str:
-    from hostaudit.drift import text
-
-    form = options["format_"]
-    if not shown:
-        return ""
-    if form == "html":
-        from hostaudit import report
-
-        page = io.StringIO()
-        report.render("html", done.run, page, style(options), _context(shown))
-        return page.getvalue()
-    if form == "json":
-        return text.document(drift, shown)
-    return text.markdown(drift, shown) if form == "markdown" else text.text(shown)
-
-
-def _context(shown: Sequence[Line]) -> Any:
-    """Return the lines as the page of reports shows them, one for each comparison."""
-    from hostaudit.drift.flat import name_of
-    from hostaudit.drift.text import accept
-    from hostaudit.report.page.context import Context, Drifted
-
-    return Context(
-        drift=tuple(
-            Drifted(
-                line.host, name_of(line.path), "last run" if one.kind == "last" else one.kind.value, one.value,
-                line.now, line.since.first, f"{line.who.by.value}: {line.who.said}" if line.who.said else "",
-                line.owner,
-                "; ".join(filter(None, (f"role {line.back.role}" if line.back else "", line.back_how, accept(line)))),
-            )
-            for line in shown
-            for one in line.against
-        )
-    )  # fmt: skip

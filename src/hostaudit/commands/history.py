@@ -14,6 +14,7 @@ from hostaudit.commands.options import VARIABLES
 from hostaudit.commands.stdout import emit
 from hostaudit.commands.storing import reading, settings
 from hostaudit.errors import UsageError
+from hostaudit.report._text import count
 
 if TYPE_CHECKING:
     from hostaudit.history import Stored
@@ -57,6 +58,6 @@ def _json(run: Stored) -> str:
 
 
 def _line(run: Stored) -> str:
-    counts = run.counts
-    said = f"{counts.get('fail', 0)} findings ({counts.get('active', 0)} active), {counts.get('unknown', 0)} unknown"
+    failed, active, unknown = (run.counts.get(name, 0) for name in ("fail", "active", "unknown"))
+    said = f"{count(failed, 'finding')} ({active} active), {unknown} not known"
     return f"{run.started}  {run.id}  {run.kind:<5}  {run.hosts:>4} host{' ' if run.hosts == 1 else 's'}  {said}\n"

@@ -48,7 +48,7 @@ def command(run: str, **options: Any) -> int:
         from hostaudit.report._document import load_context
 
         context = load_context(Path(options["context"]))
-    deliver(shown, targets, options, context)
+    deliver(shown, targets, options, context, again=True)
     return 0
 
 

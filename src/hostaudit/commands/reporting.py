@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +11,7 @@ from hostaudit import report
 from hostaudit.commands.auditing import style
 from hostaudit.commands.stdout import emit
 from hostaudit.model import Status
+from hostaudit.report._text import line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,9 +59,22 @@ def wanted(options: Mapping[str, Any], default: str | None = "table") -> list[Ta
     return targets(options["format_"], options["reporter"], default)
 
 
-def deliver(run: Run, targets: Sequence[Target], options: Mapping[str, Any], context: Context | None = None) -> None:
-    """Make all reports. Raises ReportError when a file could not be written, after all the others were."""
+def heading(run: Run) -> str:
+    """Return the line that says which run a table is of, where that is not the one that was just made."""
+    return line(f"Run {run.id} of {run.started}, hostaudit {run.version}")
+
+
+def deliver(
+    run: Run,
+    targets: Sequence[Target],
+    options: Mapping[str, Any],
+    context: Context | None = None,
+    *,
+    again: bool = False,
+) -> None:
+    """Make all reports; ``again``: of a run that was kept. Raises ReportError at the end if a file was not written."""
     from hostaudit.report._files import write
     from hostaudit.report.page.context import NOTHING
 
-    write(targets, run, style(options, options["show"]), emit, context or NOTHING)
+    looks = replace(style(options, options["show"]), heading=heading(run) if again else "")
+    write(targets, run, looks, emit, context or NOTHING)

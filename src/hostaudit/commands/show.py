@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from hostaudit.commands.auditing import style
 from hostaudit.commands.changing import format_option, journal_option
 from hostaudit.commands.log import as_json, printed
 from hostaudit.commands.options import VARIABLES
+from hostaudit.commands.reporting import heading
 from hostaudit.commands.stdout import emit
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def command(identity: str, **options: Any) -> int:
         from hostaudit import report
 
         text = io.StringIO()
-        report.render(options["format_"], run, text, style({"verbose": 0}))
+        looks = replace(style({"verbose": 0}), heading=heading(run))
+        report.render(options["format_"], run, text, looks)
         emit(text.getvalue())
         return 0
     with Journal.open(options["journal"], readonly=True) as journal:

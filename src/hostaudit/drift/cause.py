@@ -62,7 +62,7 @@ def who(line: Line, siblings: Iterable[Line], around: Around) -> Who:
         _boot(line, siblings, around)
         or _package(line, around)
         or _daemon(line, around, between)
-        or Who(By.UNRECORDED, f"{between}, by no change of hostaudit", _evidence(line, around))
+        or Who(By.UNRECORDED, "no change of hostaudit brought this value", _evidence(line, around))
     )
 
 
@@ -195,5 +195,5 @@ def _unix(time: str) -> float:
 
 
 def stamp(time: float) -> str:
-    """Return Unix time as people read it, in UTC."""
-    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%SZ}"
+    """Return Unix time in RFC 3339, in UTC, as the times of runs beside it."""
+    return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -14,19 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hostaudit.drift.model import Drift, Line
+    from hostaudit.model import Remedy
 
-WIDTH = 100
+WIDTH = 80
 MOST = 100
 """Groups of lines that are told; JSON has all."""
 NAMES = 6
 """Hosts that are named of a group."""
-_AGAINST = {Kind.CONFIGURED: "configured", Kind.BASELINE: "baseline", Kind.COHORT: "its cohort", Kind.LAST: "last run"}
+LONGEST = 400
+"""Characters of host names in a command; mail breaks lines of a thousand."""
+_AGAINST = {
+    Kind.CONFIGURED: "as configured",
+    Kind.BASELINE: "in the baseline",
+    Kind.COHORT: "in its cohort",
+    Kind.LAST: "in the last run",
+}
 
 
-def text(lines: Sequence[Line]) -> str:
-    """Return a paragraph for each fact; hosts with the same fact and the same cause share one."""
+def text(lines: Sequence[Line], width: int = WIDTH) -> str:
+    """Return a paragraph for each fact; hosts with the same fact and the same cause share one.
+
+    Lines are at most ``width`` long, except commands: these are one line each, to be pasted.
+    """
     groups = _groups(lines)
-    out = [_paragraph(group) for group in groups[:MOST]]
+    out = [_paragraph(group, width) for group in groups[:MOST]]
     if len(groups) > MOST:
         left = sum(len(group) for group in groups[MOST:])
         out.append(f"... and {left} more; --format json has all of them\n")
@@ -70,8 +82,7 @@ def accept(line: Line) -> str:
     """Return the command that takes a fact into the baseline; empty for what is no fact."""
     if line.kinds == (Kind.UNREAD.value,):
         return ""
-    short = key_of(line.path) or line.path
-    return f"hostaudit baseline accept -l {line.host} --only '{short}'"
+    return _accept([line])
 
 
 def _groups(lines: Iterable[Line]) -> list[list[Line]]:
@@ -82,29 +93,64 @@ def _groups(lines: Iterable[Line]) -> list[list[Line]]:
     return list(found.values())
 
 
-def _paragraph(group: Sequence[Line]) -> str:
+def summary(drift: Drift, shown: Sequence[Line]) -> str:
+    """Return a sentence for a person who waits at a terminal: what was looked at, and what is not told again."""
+    differ = len(drift.drifted)
+    unread = sum(one.kinds == (Kind.UNREAD.value,) for one in drift.lines)
+    known = len(drift.lines) - len(shown)
+    said = [
+        f"{drift.hosts} host{'s' * (drift.hosts != 1)}: {differ or 'no'} fact{'s' * (differ != 1)} drifted",
+        f"{unread} not readable" if unread else "",
+        f"{known} told before (--all tells them again)" if known else "",
+    ]
+    return "; ".join(filter(None, said))
+
+
+def _paragraph(group: Sequence[Line], width: int) -> str:
     one = group[0]
+
+    def wrapped(said: str, head: str) -> str:
+        return _wrapped(said, head, width)
+
     if one.kinds == (Kind.UNREAD.value,):
         what = one.path.removeprefix(READABLE) if one.path.startswith(READABLE) else "host"
-        return _wrapped(f"{_names(group)}: {what} {one.now}: {one.against[0].where}", "")
+        return wrapped(f"{_names(group)}: {what} {one.now}: {one.against[0].where}", "")
     known = "" if one.new else " (told before)"
-    back = " (as it should be again)" if one.returned else ""
-    out = _wrapped(f"{_names(group)}: {name_of(one.path)} is {one.now}{back}{known}", "")
-    out += _wrapped("; ".join(_references(one)), "  not as: ")
-    out += _wrapped(_since(one), "  since:  ")
-    out += _wrapped(_who(one), "  who:    ")
-    out += _wrapped(one.owner, "  owner:  ")
+    back = " (as it was before it drifted)" if one.returned else ""
+    out = wrapped(f"{_names(group)}: {name_of(one.path)} is {one.now}{back}{known}", "")
+    out += wrapped("; ".join(_references(one)), "  was:    " if one.returned else "  not as: ")
+    out += wrapped(_since(one), "  since:  ")
+    out += wrapped(_who(one), "  who:    ")
+    if one.returned:
+        return out
+    out += wrapped(one.owner, "  owner:  ")
     if one.back:
-        out += _wrapped(f"role {one.back.role}, {json.dumps(one.back.vars)}", "  back:   ")
-    out += _wrapped(one.back_how, "  back:   ")
-    accepted = accept(one) if not one.returned else ""
-    if accepted and len(group) > 1:
-        accepted = accepted.replace(f"-l {one.host} ", f"-l '{','.join(line.host for line in group)}' ")
-    return out + _wrapped(accepted, "  accept: ")
+        out += f"  back:   {_play(one.back, group)}\n"
+    out += wrapped(one.back_how, "  back:   ")
+    return out + f"  accept: {_accept(group)}\n"
+
+
+def _play(back: Remedy, group: Sequence[Line]) -> str:
+    """Return the command that puts it back; of the project's playbooks, with the inventory to be filled in."""
+    values = json.dumps({"hostaudit_roles": [back.role], **back.vars})
+    return _for("ansible-playbook -i INVENTORY playbooks/remediate.yml", group, f"-e {shlex.quote(values)}")
+
+
+def _accept(group: Sequence[Line]) -> str:
+    path = group[0].path
+    return _for("hostaudit baseline accept", group, f"--only {shlex.quote(key_of(path) or path)}")
+
+
+def _for(command: str, group: Sequence[Line], more: str) -> str:
+    """Return a command for these hosts, quoted: names of interfaces and rules come from hosts."""
+    names = ",".join(line.host for line in group)
+    if len(names) > LONGEST:
+        return f"{command} -l NAMES {more}  # NAMES: these {len(group)} hosts; --format json has them"
+    return f"{command} -l {shlex.quote(names)} {more}"
 
 
 def _references(line: Line) -> list[str]:
-    return [f"{_AGAINST[a.kind]} {a.value}{f' ({a.where})' if a.where else ''}" for a in line.against]
+    return [f"{a.value} {_AGAINST[a.kind]}{f' ({a.where})' if a.where else ''}" for a in line.against]
 
 
 def _since(line: Line) -> str:
@@ -118,7 +164,7 @@ def _who(line: Line) -> str:
     who = line.who
     head = {By.UNKNOWN: "not known", By.CHANGE: "hostaudit"}.get(who.by, str(who.by.value))
     said = f"{head}: {who.said}" if who.said else head
-    return said + "".join(f"; {one}" for one in who.evidence)
+    return said + "".join(f"; {one}" for one in who.evidence if one not in who.said)
 
 
 def _names(group: Sequence[Line]) -> str:
@@ -127,13 +173,13 @@ def _names(group: Sequence[Line]) -> str:
     return ", ".join(names[:NAMES]) + more
 
 
-def _wrapped(said: str, head: str) -> str:
-    """Return a text as lines below ``head``; nothing for nothing. Long words (paths, commands) stay whole."""
+def _wrapped(said: str, head: str, width: int) -> str:
+    """Return a text as lines below ``head``; nothing for nothing. Long words (paths) stay whole."""
     if not said:
         return ""
     indent = " " * (len(head) or 2)
     lines = textwrap.wrap(
-        said, WIDTH, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        said, width, initial_indent=head, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return "\n".join(lines) + "\n"
 

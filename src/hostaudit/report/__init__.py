@@ -27,6 +27,8 @@ class Style:
     width: int = 80
     colour: bool = False
     verbose: int = 0
+    heading: str = ""
+    """Which run it is, where it is not the one that was just made; formats that have their own leave it out."""
 
 
 def formats() -> list[str]:

@@ -52,7 +52,7 @@ def shown(value: Any) -> str:
         more = f" and {len(value) - MOST_ROWS} more" if len(value) > MOST_ROWS else ""
         return " ".join(shown(v) for v in value[:MOST_ROWS]) + more or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{k} {shown(v)}" for k, v in value.items()) or "none"
+        return ", ".join(f"{k} {shown(v)}" for k, v in value.items() if not _empty(v)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def write(
     Files show what ``style`` lists, at 100 columns and without colour, so that they are the same from cron and from a
     terminal. Raises ReportError at the end, when all others are written.
     """
-    plain = report.Style(style.show, 100, colour=False, verbose=style.verbose)
+    plain = replaced(style, width=100, colour=False)
     failed = []
     for one in wanted:
         text = io.StringIO()

@@ -29,9 +29,10 @@ def render(plan: Plan, out: TextIO, style: Style, file: str = "") -> None:
     """Write the plan, ``style.width`` columns wide; ``file`` is where it was saved, empty where it was not."""
     with sheet(out, style) as console:
         halves = [one for one in plan.declined if one.reason.startswith(HALF)]
-        dark = [one for one in plan.declined if not one.check and one not in halves]
-        unknown = [one for one in plan.declined if one.reason.startswith(NOT_KNOWN)]
-        left = [one for one in plan.declined if one not in halves and one not in dark and one not in unknown]
+        others = [one for one in plan.declined if not one.reason.startswith(HALF)]
+        dark = [one for one in others if not one.check]
+        unknown = [one for one in others if one.reason.startswith(NOT_KNOWN)]
+        left = [one for one in others if one.check and not one.reason.startswith(NOT_KNOWN)]
         _left(console, " HALF A FIX ", halves, style, "bold white on red")
         for group in _same(plan.changes, style):
             _change(console, group, style)
@@ -107,16 +108,16 @@ def _left(console: Console, title: str, declined: Iterable[Declined], style: Sty
 
 def _brief(console: Console, title: str, declined: Iterable[Declined], style: Style) -> None:
     """Print one line for each reason: who, and why."""
-    groups: dict[str, tuple[list[str], list[str]]] = {}
+    groups: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for one in declined:
-        checks, hosts = groups.setdefault(one.reason.removeprefix(NOT_KNOWN), ([], []))
-        checks += [one.check] if one.check and one.check not in checks else []
-        hosts += [one.host] if one.host not in hosts else []
+        checks, hosts = groups.setdefault(one.reason.removeprefix(NOT_KNOWN), ({}, {}))
+        checks |= {one.check: None} if one.check else {}
+        hosts[one.host] = None
     if not groups:
         return
     console.print(title, style="bold" if style.colour else None)
     rows = [
-        (_names(hosts, style), f"{reason} ({', '.join(checks)})" if checks else reason)
+        (_names(list(hosts), style), f"{reason} ({', '.join(checks)})" if checks else reason)
         for reason, (checks, hosts) in groups.items()
     ]
     _rows(console, rows)

@@ -15,7 +15,7 @@ from hostaudit.report._evidence import shown as in_words
 from hostaudit.report._sheet import sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rich.console import Console, RenderableType
 
@@ -39,11 +39,15 @@ def render(run: Run, out: TextIO, style: Style, context: Context) -> None:
     """Write the report, ``style.width`` columns wide."""
     with sheet(out, style) as console:
         shown = listed(run, style)
+        if style.heading:
+            console.print(style.heading, style="bold" if style.colour else None)
+            console.print()
         said: dict[tuple[str, str], str] = {}
+        whys = {_causes.key(cause.finding): cause.why for cause in run.causes}
         for group, symptoms in related([f for f in shown if f.status is Status.FAIL], run.causes):
             _failure(console, group, style, said)
             if symptoms:
-                _together(console, group, run.causes)
+                _together(console, group, whys)
             for below in grouped(symptoms):
                 _failure(console, below, style, said, INDENT)
         _brief(console, shown, Status.UNKNOWN, "NOT KNOWN", style)
@@ -82,25 +86,22 @@ def related(failed: list[Finding], causes: Iterable[Cause]) -> list[tuple[list[F
     return [(group, [s for one in group for s in below.get(_causes.key(one), ())]) for group in grouped(tops.values())]
 
 
-def _together(console: Console, group: list[Finding], causes: Iterable[Cause]) -> None:
+def _together(console: Console, group: list[Finding], whys: Mapping[_causes.Key, str]) -> None:
     """Print how the symptoms that follow belong to the cause above."""
     from rich.padding import Padding
     from rich.text import Text
 
-    keys = {_causes.key(one) for one in group}
-    why = next(cause.why for cause in causes if _causes.key(cause.finding) in keys)
+    why = next(whys[key] for key in map(_causes.key, group) if key in whys)
     console.print(Padding(Text(f"Belongs to it: {why}", style="dim"), (0, 0, 0, INDENT + 1)))
 
 
 def where(findings: Iterable[Finding]) -> list[str]:
     """Return the places of the findings: host names, with the namespace where it is not the first."""
-    places: list[str] = []
-    for one in findings:
-        for host in one.hosts or (one.host,):
-            place = f"{host} ({one.netns})" if one.netns else host
-            if place not in places:
-                places.append(place)
-    return places
+    return list(
+        dict.fromkeys(
+            f"{host} ({one.netns})" if one.netns else host for one in findings for host in one.hosts or (one.host,)
+        )
+    )
 
 
 def _names(names: list[str], style: Style) -> str:

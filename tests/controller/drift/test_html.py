@@ -62,8 +62,8 @@ def test_the_page_has_each_comparison_with_owner_and_way_back(drift, fleet):
     assert {"script", "iframe", "img", "link"}.isdisjoint(page.tags)
     assert "drift" in page.text.lower()
     was = fleet.knob("web04", KEY).running
-    for word in ("web03", KEY, "129", was, "last run", "cohort", f"hostaudit baseline accept -l web3 --only '{KEY}'"):
-        assert word.replace("web3", "web03") in page.text, word
+    for word in ("web03", KEY, "129", was, "last run", "cohort", f"hostaudit baseline accept -l web03 --only {KEY}"):
+        assert word in page.text, word
 
 
 def test_what_a_host_says_is_text_in_it(drift, fleet):

@@ -57,7 +57,7 @@ class Month:
     def time(self, offset=0):
         from hostaudit.drift.cause import stamp
 
-        return stamp(self.moment() + offset).replace(" ", "T")
+        return stamp(self.moment() + offset)
 
 
 @pytest.fixture

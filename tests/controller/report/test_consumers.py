@@ -1,4 +1,4 @@
-"""Reports as their readers take them: schemas of others, node_exporter itself. `make consumers` fetches these."""
+"""Reports as their readers take them: schemas of others, node_exporter, promtool. `make consumers` fetches these."""
 
 import io
 import json
@@ -17,8 +17,10 @@ import samples
 import xmlschema
 
 from hostaudit import report
+from hostaudit.bundle import build
 from hostaudit.model import Status
 from hostaudit.report._files import Target, write
+from hostaudit_agent.ring import metrics
 
 KEPT = Path(sys.prefix) / "consumers"
 EXPORTER = "/usr/bin/prometheus-node-exporter"
@@ -102,3 +104,40 @@ def test_node_exporter_takes_the_file(tmp_path, run):
 def test_node_exporter_would_say_what_is_wrong(tmp_path):
     (tmp_path / "x.prom").write_text('a{b="1"} 1\na{b="1"} 2\n')
     assert "node_textfile_scrape_error 1" in _exported(tmp_path)
+
+
+def _promtool(metrics_text):
+    """Return what `promtool check metrics` says: format, help texts, names, units. Nothing, where all is in order."""
+    done = subprocess.run(
+        [KEPT / "promtool", "check", "metrics"],
+        check=False, input=metrics_text.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
+    )  # fmt: skip
+    said = done.stdout.decode()
+    assert bool(done.returncode) == bool(said), (done.returncode, said)
+    return said
+
+
+@RUNS
+def test_promtool_has_nothing_to_say_about_a_run(run):
+    assert _promtool(text("prometheus", run)) == ""
+
+
+def test_promtool_has_nothing_to_say_about_the_installed_agent(tmp_path):
+    """The file that the agent writes for this machine, and one with everything that it knows."""
+    bundle = tmp_path / "agent.pyz"
+    bundle.write_bytes(build())
+    tick = [sys.executable, "-I", "-S", bundle, "ring", "--directory", tmp_path / "ring", "--textfile", tmp_path]
+    for _ in range(2):
+        subprocess.run(tick, check=True, timeout=60)
+    assert _promtool((tmp_path / metrics.FILE).read_text()) == ""
+    state = {"t": 1.5e9, "u": {"kmsg": "why"}, "c": [5, 100], "kk": {"oom-kill": 2}}
+    state["r"] = {"nftables inet filter " + name: n for n, name in enumerate(samples.HOSTILE)}
+    state["d"] = dict.fromkeys([*metrics.EVENTS, "conntrack.invalid"], 1 << 40)
+    everything = metrics.text(state, 99)
+    assert everything.count("# TYPE") == 10, "a family that is new: give it a value here"
+    assert _promtool(everything) == ""
+
+
+def test_promtool_would_say_what_is_wrong():
+    assert _promtool("# TYPE a_total gauge\na_total 1\n")
+    assert _promtool('a{b="\xff} 1\n')

@@ -238,5 +238,7 @@ def test_a_run_of_the_history_is_shown_with_its_rates(tmp_path, monkeypatch, cap
     assert 'id="time"' in page
     assert "conntrack use" in page
     assert main(["report", "last~2"]) == 0
-    assert "OVER TIME" not in capsys.readouterr().out  # one value is no course
+    told = capsys.readouterr().out
+    assert "OVER TIME" not in told  # one value is no course
+    assert told.startswith(f"Run {started:%Y%m%dT%H%M%SZ}-"), "which run it is stands first"
     assert main(["report", "never"]) == 2

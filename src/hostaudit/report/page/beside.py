@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hostaudit.report.page.context import Context, Event, Probed, Series
 
 MOST_CHARTS = 8
-"""Large pictures; all other series are small ones."""
+"""Large pictures, of what a change may have moved; a table that is nearly empty and all others are small ones."""
 MOST_SERIES = 120
 KINDS = {
     "change": "changed by hostaudit",
@@ -39,7 +39,7 @@ def view(context: Context) -> dict[str, Any]:
     """Return what the template names of a context."""
     events = sorted(context.events, key=lambda e: e.time)
     given = [s for s in context.series if any(p.value is not None for p in s.points)]
-    charts = [(s, marks) for s in given if (marks := _marks(s, events))]
+    charts = [(s, marks) for s in given if svg.near(s) and (marks := _marks(s, events))]
     return {
         "events": [(n, KINDS.get(e.kind, e.kind), e) for n, e in enumerate(events, 1)],
         "charts": [(s, svg.chart(s, marks)) for s, marks in charts[:MOST_CHARTS]],

@@ -58,7 +58,7 @@ class Drifted:
     what: str
     """The setting: ``net.ipv4.conf.all.rp_filter``."""
     kind: str
-    """``configured``, ``baseline``, ``cohort`` or ``last run``: what it is compared with."""
+    """``configured``, ``baseline``, ``cohort``, ``last run``, or several with commas: what it is compared with."""
     was: str
     now: str
     since: str = ""

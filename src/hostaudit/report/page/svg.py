@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 360
 """Values drawn; of more, each is the largest of its share."""
-STEPS = (1, 5, 15, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
+STEPS = (1, 5, 15, 30, 60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86400, 7 * 86400, 28 * 86400)
 """Seconds between two labels of a time axis."""
 Mark = tuple[int, float]
 """An event's number and its time, in seconds since the epoch."""
@@ -117,9 +117,14 @@ def attempts(strip: str) -> Markup:
 def _top(series: Series) -> float:
     values = [p.value for p in series.points if p.value is not None]
     highest = max(values, default=0.0)
-    if series.limit is not None and highest >= series.limit / 4:
-        highest = max(highest, series.limit)  # near enough to its limit to be seen against it
+    if series.limit is not None and near(series):
+        highest = max(highest, series.limit)
     return highest if highest > 0 else 1.0
+
+
+def near(series: Series) -> bool:
+    """Say whether a series comes near enough to its limit to be seen against it; one without a limit always does."""
+    return series.limit is None or any(p.value is not None and p.value >= series.limit / 4 for p in series.points)
 
 
 def _y(value: float, top: float, high: float, low: float) -> float:
