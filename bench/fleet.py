@@ -42,17 +42,31 @@ class Fleet:
         """Write Ansible's inventory of the first hosts, named h0000 and so on."""
         path = self.folder / f"inventory-{count or self.count}.ini"
         hosts = "".join(f"h{n:04} ansible_host={self.address(n)}\n" for n in range(count or self.count))
-        path.write_text(
-            f"[fleet]\n{hosts}\n[fleet:vars]\nansible_port={self.port}\nansible_user=root\n"
-            f"ansible_ssh_private_key_file={self.folder}/id\nansible_ssh_common_args=-F {self.folder}/ssh_config\n"
-            f"ansible_python_interpreter={PYTHON}\n"
-        )
+        path.write_text(f"[fleet]\n{hosts}\n{group_variables(self.folder, self.port)}")
         return path
 
     def cpu(self) -> float:
         """Return the CPU seconds of sshd and of all its sessions that have ended."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return sum(int(fields[n]) for n in (11, 12, 13, 14)) / os.sysconf("SC_CLK_TCK")
+
+
+def group_variables(folder: Path, port: int) -> str:
+    """Return the variables of the inventory's group."""
+    return (
+        f"[fleet:vars]\nansible_port={port}\nansible_user=root\n"
+        f"ansible_ssh_private_key_file={folder}/id\nansible_ssh_common_args=-F {folder}/ssh_config\n"
+        f"ansible_python_interpreter={PYTHON}\n"
+    )
+
+
+def client_config(folder: Path, port: int) -> str:
+    """Return the ssh_config of the controller: strict, one key, no agent."""
+    return (
+        f"Host *\n  Port {port}\n  User root\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n  IdentityAgent none\n"
+        f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n"
+        f"  UpdateHostKeys no\n  BatchMode yes\n  PreferredAuthentications publickey\n  LogLevel ERROR\n"
+    )
 
 
 @contextmanager
@@ -114,11 +128,7 @@ def _files(folder: Path, port: int, count: int) -> None:
     # as HashKnownHosts writes them, Debian's default
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", folder / "known_hosts"], check=True, capture_output=True)
     (folder / "known_hosts.old").unlink()
-    (folder / "ssh_config").write_text(
-        f"Host *\n  Port {port}\n  User root\n  IdentityFile {folder}/id\n  IdentitiesOnly yes\n  IdentityAgent none\n"
-        f"  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n"
-        f"  UpdateHostKeys no\n  BatchMode yes\n  PreferredAuthentications publickey\n  LogLevel ERROR\n"
-    )
+    (folder / "ssh_config").write_text(client_config(folder, port))
     (folder / "sshd_config").write_text(
         f"ListenAddress 0.0.0.0:{port} rdomain lo\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/authorized_keys\n"
         f"StrictModes no\nUsePAM no\nUseDNS no\nPrintMotd no\nPrintLastLog no\nSetEnv SHLVL=2\n"

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 import fleet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 HERE = Path(__file__).parent
 FORKS = 50
@@ -49,6 +50,7 @@ PEERS = (
     Peer("pyinfra", "pyinfra_facts.py", ("pyinfra",)),
     Peer("fabric as usual", "fabric_usual.py", ("fabric",)),
     Peer("OpenSSH, warm masters", "openssh_facts.py", (), ("warm",), slow=True),
+    Peer("Ansible, script", "ansible_script.py", ("ansible-core",), slow=True),
     Peer("Ansible, five tasks", "ansible_facts.py", ("ansible-core",), slow=True),
 )
 
@@ -117,11 +119,17 @@ def once(peer: Peer, interpreter: str, one: fleet.Fleet, count: int) -> dict[str
     return {**cost, "sshd": one.cpu() - spent, "answers": answers}
 
 
-def measure(count: int, rounds: int, chosen: list[Peer], folder: Path) -> list[dict[str, object]]:
-    """Return one row per peer: the median over the rounds, and their spread."""
+def measure(
+    count: int,
+    rounds: int,
+    chosen: list[Peer],
+    folder: Path,
+    up: Callable[[int], AbstractContextManager[fleet.Fleet]] = fleet.up,
+) -> list[dict[str, object]]:
+    """Return one row per peer: the median over the rounds, and their spread. ``up`` starts the fleet."""
     runs: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in chosen}
     interpreters = {peer.name: python(peer, folder) for peer in chosen}
-    with fleet.up(count) as one:
+    with up(count) as one:
         shutil.copy(HERE / "peers/facts.py", one.folder / "facts.py")
         one.inventory(count)
         for turn in range(rounds):

@@ -23,10 +23,10 @@ def agent() -> bytes:
     return out.getvalue()
 
 
-def main() -> int:
-    folder, count, forks, output, *rest = sys.argv[1:]
-    listed = Path(folder, "hosts").read_text().splitlines()[: int(count)]
-    hosts = [
+def hosts_of(folder: str, count: int) -> list[Host]:
+    """Return the first hosts of the fleet."""
+    listed = Path(folder, "hosts").read_text().splitlines()[:count]
+    return [
         Host(
             name,
             ("fleet",),
@@ -41,6 +41,11 @@ def main() -> int:
         )
         for name, address, port in (line.split() for line in listed)
     ]
+
+
+def main() -> int:
+    folder, count, forks, output, *rest = sys.argv[1:]
+    hosts = hosts_of(folder, int(count))
     patience = float(os.environ.get("OWN_CONNECT_TIMEOUT", "60"))
     options = CollectOptions(forks=int(forks), interval=0, connect_timeout=patience, run_timeout=60)
     if rest:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
 from hostaudit.checks import Check, Fleet, View, _guests, all_checks, unknown
@@ -12,7 +16,7 @@ from hostaudit.cohort import SMALLEST, cohorts
 from hostaudit.model import Collected, Finding, Grade, HostReport, Severity, Status, Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from hostaudit.policy import Policy
     from hostaudit.probed import Probes
@@ -22,6 +26,19 @@ BUG = "bug"
 """Key of the evidence of a finding that is about the check itself."""
 
 
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Keep the garbage collector from walking all snapshots again and again: judging makes nothing circular."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@_collector_off()
 def evaluate(
     collected: Sequence[Collected],
     policy: Policy,
@@ -35,29 +52,52 @@ def evaluate(
         if check.fleet is not None:
             findings += _fleet(check, collected, policy, probes)
     for members in cohorts(collected).values():
+        spaces = [_namespaces(one.snapshot) for one in members]
         for check in wanted:
-            if check.fleet is not None:
-                continue
-            memo: dict[Any, Any] = {}
-            views = [View(one.host, one.snapshot, policy, check, memo=memo) for one in members]
             if check.cohort is not None:
-                findings += _cohort(check, views)
-            else:
-                for place, view in enumerate(views):
-                    peers = _Others(views, place)
-                    findings += [_one(check, v) for v in _namespaces(replace(view, peers=peers))]
+                findings += _cohort(check, [View(one.host, one.snapshot, policy, check) for one in members])
+            elif check.host is not None:
+                cohort = _Cohort(members, policy, check)
+                for place, one in enumerate(members):
+                    findings.append(_one(check, cohort.view(place)))
+                    for name, inner in spaces[place]:
+                        findings.append(_one(check, View(one.host, inner, policy, check, netns=name)))
     return sorted(findings, key=order)
+
+
+class _Cohort:
+    """The views that one check has of a cohort; those of peers are made when a check asks for them, as few do."""
+
+    def __init__(self, members: Sequence[Collected], policy: Policy, check: Check) -> None:
+        self.members = members
+        self._of = (policy, check)
+        self._memo: dict[Any, Any] = {}
+
+    def view(self, place: int) -> View:
+        """Return what the check sees of a host, with its peers."""
+        one = self.members[place]
+        return View(one.host, one.snapshot, *self._of, _Others(self, place), "", self._memo)
+
+    @cached_property
+    def views(self) -> list[View]:
+        """All hosts as their peers see them."""
+        return [View(one.host, one.snapshot, *self._of, memo=self._memo) for one in self.members]
 
 
 class _Others(Sequence[View]):
     """All views but one, without a copy for every host of a cohort and every check."""
 
-    def __init__(self, views: Sequence[View], left_out: int) -> None:
-        self._views = views
+    def __init__(self, cohort: _Cohort, left_out: int) -> None:
+        self._cohort = cohort
         self._left_out = left_out
 
     def __len__(self) -> int:
-        return len(self._views) - 1
+        return len(self._cohort.members) - 1
+
+    def __iter__(self) -> Iterator[View]:
+        views = self._cohort.views
+        yield from islice(views, self._left_out)
+        yield from islice(views, self._left_out + 1, None)
 
     @overload
     def __getitem__(self, index: int) -> View: ...
@@ -69,16 +109,17 @@ class _Others(Sequence[View]):
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         number = range(len(self))[index]
-        return self._views[number + (number >= self._left_out)]
+        return self._cohort.views[number + (number >= self._left_out)]
+
+
+_FAILS_FIRST = {status: -1 if status is Status.FAIL else place for place, status in enumerate(Status)}
 
 
 def order(finding: Finding) -> tuple[object, ...]:
     """Return the sorting key: failures first, active before risk, worst severity first."""
-    status = list(Status).index(finding.status)
-    fails_first = {Status.FAIL: -1}.get(finding.status, status)
     active_first = 0 if finding.grade is Grade.ACTIVE else 1
     where = finding.host or ",".join(finding.hosts)
-    return (fails_first, active_first, -finding.severity.rank, finding.check, where, finding.netns)
+    return (_FAILS_FIRST[finding.status], active_first, -finding.severity.rank, finding.check, where, finding.netns)
 
 
 def host_reports(collected: Iterable[Collected], unreachable: Iterable[Unreachable]) -> list[HostReport]:
@@ -117,10 +158,9 @@ def _report(one: Collected) -> HostReport:
     )
 
 
-def _namespaces(view: View) -> Iterator[View]:
-    yield view
-    for space in view.snapshot.namespaces:
-        yield replace(view, snapshot=_of_namespace(view.snapshot, space), netns=space.name, peers=(), memo={})
+def _namespaces(snapshot: Snapshot) -> list[tuple[str, Snapshot]]:
+    """Return the other network namespaces of a host by name, each as a host of its own without peers."""
+    return [(space.name, _of_namespace(snapshot, space)) for space in snapshot.namespaces]
 
 
 def _of_namespace(whole: Snapshot, space: Namespace) -> Snapshot:
@@ -159,8 +199,18 @@ def _one(check: Check, view: View) -> Finding:
     if found.status is Status.FAIL and not view.netns:
         ports = _guests.mentioned(view.snapshot, found.summary, found.evidence)
         found = replace(found, evidence={**found.evidence, "guest_ports": ports} if ports else found.evidence)
+    return _signed(found, check.id, view.host.name, view.netns)
+
+
+def _signed(found: Finding, check: str, host: str, netns: str) -> Finding:
+    """Return a finding that says whose it is; only failures have a severity. One that nobody has yet is not copied."""
     severity = found.severity if found.status is Status.FAIL else Severity.INFO
-    return replace(found, check=check.id, host=view.host.name, netns=view.netns, severity=severity)
+    if found.check or found.host:
+        same = (found.check, found.host, found.netns, found.severity) == (check, host, netns, severity)
+        return found if same else replace(found, check=check, host=host, netns=netns, severity=severity)
+    for name, value in (("check", check), ("host", host), ("netns", netns), ("severity", severity)):
+        object.__setattr__(found, name, value)
+    return found
 
 
 def _cohort(check: Check, views: Sequence[View]) -> list[Finding]:

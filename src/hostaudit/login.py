@@ -7,7 +7,6 @@ says is left to ~/.ssh/config (``route``), and then to ssh's own defaults.
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +203,7 @@ def _interpreter(text: str) -> tuple[str, ...]:
     if not text or text.startswith("auto"):
         return ()
     try:
-        words = tuple(shlex.split(text))
+        words = sshargs.split(text)
     except ValueError:
         words = ("'",)
     if not words or not all(_SAFE_WORD.match(w) for w in words):

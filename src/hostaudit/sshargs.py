@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 UNDERSTOOD = frozenset(
     {
@@ -93,9 +94,15 @@ class SshArgs:
     """What is not understood, as it was written."""
 
 
+@lru_cache(maxsize=256)
+def split(text: str) -> tuple[str, ...]:
+    """Split a command line; most hosts of an inventory have the same. Raises ValueError for open quotes."""
+    return tuple(shlex.split(text))
+
+
 def parse(text: str) -> SshArgs:
     """Read a string of ssh arguments. Raises ValueError for quotes that do not close or a value that is missing."""
-    words = shlex.split(text)
+    words = split(text)
     options: dict[str, tuple[str, ...]] = {}
     ignored: list[str] = []
     config_file = ""

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 
 import pytest
 
 from hostaudit import border
 from hostaudit.failures import HostError
-from hostaudit_agent.snapshot import SCHEMA, Platform, Snapshot, Unread
+from hostaudit_agent.snapshot import SCHEMA, Assignment, Counters, Knob, Platform, Snapshot, Sysctl, Unread
 
 
 def body(**changes: object) -> bytes:
@@ -76,3 +76,29 @@ def test_names_in_tables_are_cleaned_too() -> None:
 
 def test_ordinary_text_of_any_language_stays() -> None:
     assert border.text("Überwachung 東京 · ok") == "Überwachung 東京 · ok"
+
+
+LINE = Assignment("1", "/etc/sysctl.d/a.conf", 1)
+OTHERS = {"running": "2", "writable": True, "configured": LINE, "overridden": [LINE]}
+"""Another value for each field of a knob."""
+
+
+def test_hosts_share_knobs_that_say_the_same_and_no_others() -> None:
+    """All fields are compared: with one that this test does not know, ``border`` would not know it either."""
+    assert {one.name for one in fields(Knob)} == set(OTHERS)
+    given = {"plain": Knob("1"), **{name: replace(Knob("1"), **{name: value}) for name, value in OTHERS.items()}}
+    shots = [border.snapshot(body(sysctl=asdict(Sysctl(given))), name) for name in ("web1", "web2")]
+    one, other = (shot.sysctl.knobs if shot.sysctl else {} for shot in shots)
+    assert one == other == given
+    assert all(one[name] is other[name] for name in given)
+    assert len({id(knob) for knob in one.values()}) == len(given)
+
+
+def test_what_hosts_come_up_with_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(border, "_MOST_SHARED", 0)
+    sysctl = Sysctl({"net.core.of_this_test": Knob("of this test")})
+    shot = border.snapshot(body(sysctl=asdict(sysctl), counters=asdict(Counters({"Tcp.OfThisTest": 1}, {}))), "web1")
+    assert shot.sysctl == sysctl
+    assert shot.counters == Counters({"Tcp.OfThisTest": 1}, {})
+    assert "Tcp.OfThisTest" not in border._NAMES
+    assert not [knob for knob in border._KNOBS.values() if knob.running == "of this test"]

@@ -199,3 +199,12 @@ def test_the_mtus_of_a_cohort_are_compared_without_reading_every_host_for_every_
         return len(read)
 
     assert reads(80) <= 2.1 * reads(40)
+
+
+def test_a_check_that_gives_one_finding_to_two_hosts_gives_it_to_each():
+    same = passed("alike")
+    findings = evaluate([collected("a"), collected("b")], Policy(), only(host_check(lambda _view: same)))
+    assert [(f.host, f.check, f.summary) for f in findings] == [
+        ("a", "half-full", "alike"),
+        ("b", "half-full", "alike"),
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from hostaudit import inventory, login
 from hostaudit.errors import InventoryError
+from hostaudit.inventory import variables
 from hostaudit.model import Host
 
 if TYPE_CHECKING:
@@ -122,6 +123,18 @@ def test_templates_are_resolved_one_by_one(tmp_path: Path) -> None:
     assert login.UNRESOLVED not in good.variables
     assert bad.variables["ansible_host"] == "b1.example.com"
     assert bad.variables[login.UNRESOLVED] == {"ansible_become_password": "'secret' is undefined"}
+
+
+def test_a_broken_template_costs_none_of_those_that_are_resolved_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variables, "PART", 3)
+    file = write(
+        tmp_path / "hosts", "[all:vars]\nansible_host={{ address }}\n[some]\nh[0:7] address=10.0.0.1\n[bad]\nb1\n"
+    )
+    hosts = inventory.load([file])
+    assert [h.variables["ansible_host"] for h in hosts] == ["10.0.0.1"] * 8 + ["{{ address }}"]
+    assert [h.name for h in hosts if login.UNRESOLVED in h.variables] == ["b1"]
 
 
 def test_passwords_do_not_reach_the_log_that_ansible_cfg_asks_for(tmp_path: Path) -> None:

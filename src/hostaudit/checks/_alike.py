@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hostaudit import volatile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from hostaudit.checks import View
 
@@ -55,23 +55,38 @@ _PLAIN = (
 )
 _NAMES = ("name", "file")
 """Fields by which a record of a list is known."""
+_NUMBERS = frozenset({bool, int, float})
+NOBODY = "\0"
+"""A host's name that no text holds; names of one or two letters are in too many."""
 
 
 def flat(view: View) -> dict[str, str]:
     """Return path -> value; what could not be read in full is left out, surface by surface."""
     facts: dict[str, str] = {}
     name = view.snapshot.platform.hostname if view.snapshot.platform else ""
-    for surface in surfaces(view):
-        for path, value in _walk(surface, getattr(view.snapshot, surface), name):
-            if facts.get(path, value) != value:  # two guests' ports with one name
-                value = " or ".join(sorted({*facts[path].split(" or "), value}))
-            facts[path] = value
+    name = name if len(name) > 2 else NOBODY
+    for surface in view.once(surfaces):
+        found: list[tuple[str, str]] = []
+        _walk(surface, getattr(view.snapshot, surface), name, found)
+        before = len(facts)
+        facts.update(found)
+        if len(facts) - before < len(found):
+            _merge(facts, found)
     return facts
+
+
+def _merge(facts: dict[str, str], found: list[tuple[str, str]]) -> None:
+    """Put together what has one path: two guests' ports with one name."""
+    several: dict[str, set[str]] = {}
+    for path, value in found:
+        several.setdefault(path, set()).add(value)
+    facts.update({path: " or ".join(sorted(values)) for path, values in several.items()})
 
 
 def surfaces(view: View) -> list[str]:
     """Return the surfaces of this host that can be compared."""
-    return [s for s in COMPARED if getattr(view.snapshot, s, None) is not None and not view.unread(s)]
+    there = [s for s in COMPARED if getattr(view.snapshot, s, None) is not None]
+    return [s for s in there if not view.unread(s)] if view.snapshot.unread else there
 
 
 def groups(views: Sequence[View], path: str) -> list[list[str]]:
@@ -81,7 +96,7 @@ def groups(views: Sequence[View], path: str) -> list[list[str]]:
     for view in views:
         platform = view.snapshot.platform
         release = (platform.os_id, platform.os_version) if platform and surface in OF_THE_SYSTEM else ("", "")
-        if surface in surfaces(view):
+        if surface in view.once(surfaces):
             found.setdefault(release, []).append(view.host.name)
     return list(found.values())
 
@@ -116,36 +131,88 @@ def _may_differ(path: str) -> bool:
     return MAY_DIFFER.fullmatch(path) is not None
 
 
-def _walk(path: str, value: Any, hostname: str) -> Iterator[tuple[str, str]]:
-    if _may_differ(path):
-        return
-    if is_dataclass(value):
-        for one in fields(value):
-            yield from _walk(f"{path}.{one.name}", getattr(value, one.name), hostname)
-    elif isinstance(value, dict):
+@lru_cache(maxsize=1 << 16)
+def _below(path: str, key: str, hostname: str = NOBODY) -> str:
+    """Return the path of what stands under a key; empty where it may differ."""
+    inner = f"{path}.{plain(key, hostname)}"
+    return "" if _may_differ(inner) else inner
+
+
+@lru_cache(maxsize=1 << 16)
+def _compared(path: str, kind: Any) -> tuple[tuple[str, str], ...]:
+    """Return the fields of a record at ``path`` that are compared, each with its own path."""
+    named = ((one.name, f"{path}.{one.name}") for one in fields(kind))
+    return tuple((name, inner) for name, inner in named if not _may_differ(inner))
+
+
+@lru_cache(maxsize=1 << 16)
+def _said(path: str, text: str, hostname: str = NOBODY) -> str:
+    """Return what is compared of a text at ``path``; the host's name is given where the text holds it."""
+    return THERE if PRESENCE.fullmatch(path) else plain(text, hostname)
+
+
+def _walk(path: str, value: Any, hostname: str, found: list[tuple[str, str]]) -> None:
+    """Append the facts of a value; the caller has seen that ``path`` is compared."""
+    kind: Any = type(value)
+    if kind is str:
+        found.append((path, _said(path, value, hostname) if hostname in value else _said(path, value)))
+    elif value is None or kind in _NUMBERS:
+        text = str(value)
+        found.append((path, _said(path, text, hostname) if hostname in text else _said(path, text)))
+    elif kind is dict:
         for key, inner in value.items():
-            yield from _walk(f"{path}.{plain(str(key), hostname)}", inner, hostname)
-    elif isinstance(value, list | tuple):
+            text = str(key)
+            if below := _below(path, text, hostname) if hostname in text else _below(path, text):
+                _walk(below, inner, hostname, found)
+    elif kind is list or kind is tuple:
         for inner in value:
-            yield from _member(path, inner, hostname)
+            _member(path, inner, hostname, found)
     else:
-        yield path, THERE if PRESENCE.fullmatch(path) else plain(str(value), hostname)
+        for name, below in _compared(path, kind):
+            inner = getattr(value, name)
+            if type(inner) is str and hostname not in inner:
+                found.append((below, _said(below, inner)))
+            else:
+                _walk(below, inner, hostname, found)
 
 
-def _member(path: str, value: Any, hostname: str) -> Iterator[tuple[str, str]]:
-    """Yield the facts of one element: known by its text, else by its name, else by its value."""
+def _member(path: str, value: Any, hostname: str, found: list[tuple[str, str]]) -> None:
+    """Append the facts of one element: known by its text, else by its name, else by its value."""
     if not is_dataclass(value):
-        yield f"{path}[{plain(str(value), hostname)}]", THERE
+        found.append((f"{path}[{plain(str(value), hostname)}]", THERE))
         return
     if text := getattr(value, "text", ""):
         where = "/".join(str(getattr(value, key, "")) for key in ("backend", "family", "table", "chain")).strip("/")
-        yield f"{path}[{plain(f'{where} {text}'.strip(), hostname)}]", THERE
+        found.append((f"{path}[{plain(f'{where} {text}'.strip(), hostname)}]", THERE))
         return
     name = next((str(getattr(value, key)) for key in _NAMES if getattr(value, key, "")), "")
     if name:
-        for one in fields(value):
-            if one.name not in _NAMES:
-                yield from _walk(f"{path}[{plain(name, hostname)}].{one.name}", getattr(value, one.name), hostname)
+        kind: Any = type(value)
+        for one, below in _compared(f"{path}[{plain(name, hostname)}]", kind):
+            if one not in _NAMES:
+                _walk(below, getattr(value, one), hostname, found)
     else:
-        facts = sorted(f"{key.removeprefix('.')} {v}" for key, v in _walk("", value, hostname))
-        yield f"{path}[{', '.join(facts)}]", THERE
+        found.append((f"{path}[{_by_value(value, hostname)}]", THERE))
+
+
+_RECORDS: dict[tuple[Any, str], str] = {}
+"""Records that only their values tell apart, as routes: most hosts have the same ones."""
+_MOST_RECORDS = 1 << 14
+
+
+def _by_value(value: Any, hostname: str) -> str:
+    """Return the facts of a record without a name as one text."""
+    kind: Any = type(value)
+    compared = _compared("", kind)
+    key = (kind, repr([getattr(value, name) for name, _ in compared]))
+    known = _RECORDS.get(key)
+    if known is not None and hostname not in key[1]:
+        return known
+    inner: list[tuple[str, str]] = []
+    _walk("", value, hostname, inner)
+    text = ", ".join(sorted(f"{path.removeprefix('.')} {said}" for path, said in inner))
+    if hostname not in key[1]:
+        if len(_RECORDS) >= _MOST_RECORDS:
+            _RECORDS.clear()
+        _RECORDS[key] = text
+    return text

@@ -11,10 +11,11 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hostaudit_agent.snapshot import LinkTable, PolicyRule, Route, RouteTable
 
@@ -40,6 +41,7 @@ class Way:
     default: bool = False
 
 
+@lru_cache(maxsize=1 << 14)
 def network(text: str) -> ipaddress.IPv4Network | None:
     """Return the IPv4 network of a destination; ``None`` for IPv6 and what does not parse."""
     try:
@@ -48,11 +50,23 @@ def network(text: str) -> ipaddress.IPv4Network | None:
         return None
 
 
+def address(text: str) -> IPv4 | None:
+    """Return an IPv4 address; ``None`` for what is none."""
+    try:
+        return IPv4(text)
+    except ValueError:
+        return None
+
+
 def own(table: LinkTable) -> frozenset[IPv4]:
     """Return the IPv4 addresses of a host."""
-    return frozenset(
-        ipaddress.IPv4Interface(text).ip for link in table.links for text in link.addresses if ":" not in text
-    )
+    return frozenset(interface(text).ip for link in table.links for text in link.addresses if ":" not in text)
+
+
+@lru_cache(maxsize=1 << 14)
+def interface(text: str) -> ipaddress.IPv4Interface:
+    """Return an address with its network; several checks ask for each. Raises ValueError."""
+    return ipaddress.IPv4Interface(text)
 
 
 class Fib:
@@ -91,6 +105,18 @@ class Fib:
             elif (found := self._in_table(rule, to)) is not None:
                 return found
         return Way((), "no route")
+
+    def edges(self) -> Iterator[int]:
+        """Yield where prefixes of routes and rules begin, and where the address behind them is.
+
+        Addresses with no edge between them are matched by the same prefixes, so that packets to (or from) them take
+        one way.
+        """
+        given = (network(text) for rule in self._rules for text in (rule.source, rule.destination) if text)
+        for prefix in (*(one for routes in self._tables.values() for one, _ in routes), *given):
+            if prefix is not None:
+                yield int(prefix.network_address)
+                yield int(prefix.broadcast_address) + 1
 
     def _in_table(self, rule: PolicyRule, to: IPv4) -> Way | None:
         for prefix, route in self._tables.get(rule.table, ()):

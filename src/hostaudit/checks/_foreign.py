@@ -40,7 +40,7 @@ def targets(view: View) -> Iterator[Target]:
             if not PODS.fullmatch(link.name):
                 for text in link.addresses:
                     if ":" not in text:
-                        yield Target(int(ipaddress.IPv4Interface(text).ip), f"{link.name}", name)
+                        yield Target(int(_fib.interface(text).ip), f"{link.name}", name)
     relied = [
         ("router", r.via) for r in snapshot.route.routes if r.destination == "default" and not PODS.fullmatch(r.device)
     ]

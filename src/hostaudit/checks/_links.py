@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,22 +49,29 @@ def switching(table: LinkTable) -> list[Link]:
 
 def networks(link: Link) -> list[Network]:
     """Return the networks of an interface's addresses, without link-local ones and single addresses."""
-    found = []
-    for text in link.addresses:
-        try:
-            network = ipaddress.ip_interface(text).network
-        except ValueError:
-            continue
-        if not network.is_link_local and network.num_addresses > 1:
-            found.append(network)
-    return found
+    return [network for text in link.addresses if (network := _shared(text)) is not None]
+
+
+@lru_cache(maxsize=1 << 14)
+def _shared(text: str) -> Network | None:
+    """Return the network of an address; ``None`` where no other machine can be. Several checks ask for each."""
+    try:
+        network = ipaddress.ip_interface(text).network
+    except ValueError:
+        return None
+    return None if network.is_link_local or network.num_addresses == 1 else network
+
+
+@lru_cache(maxsize=1 << 14)
+def _said(network: Network) -> str:
+    return str(network)
 
 
 def segments(table: LinkTable) -> list[tuple[Link, str]]:
     """Return the interfaces that stand on a segment with other hosts, with each IP network that they have there."""
     shared = [link for link in up(table) if link.kind in SEGMENT_KINDS]
     shared = [link for link in shared if not (link.kind == "bridge" and private(table, link))]
-    return [(link, str(network)) for link in shared for network in networks(link)]
+    return [(link, _said(network)) for link in shared for network in networks(link)]
 
 
 def outward(table: LinkTable) -> list[Link]:

@@ -29,12 +29,15 @@ def differences(views: Sequence[View], share: float) -> dict[str, list[Differenc
     sizes = {view.host.name: _alike.size(view) for view in views}
     other_size = odd(sizes, 1)
     groups: dict[str, list[list[str]]] = {}
-    for path in sorted({path for one in facts.values() for path in one}):
+    for path in sorted(set().union(*facts.values())):
         surface = path.partition(".")[0].partition("[")[0]
         if surface not in groups:
             groups[surface] = _alike.groups(views, path)
         for group in groups[surface]:
-            values = {name: facts[name].get(path, _alike.ABSENT) for name in group}
+            column = [facts[name].get(path, _alike.ABSENT) for name in group]
+            if column.count(column[0]) == len(column):
+                continue  # as of nearly all facts
+            values = dict(zip(group, column, strict=True))
             different = odd(values, share)
             if different is None:
                 continue

@@ -8,21 +8,25 @@ came in on. The mark counts only with src_valid_mark; it is taken as 0 here.
 from __future__ import annotations
 
 import ipaddress
+from bisect import bisect_left, bisect_right
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from hostaudit.checks import _fib, _links, _say
+from hostaudit.checks import _fib, _links, _say, _senders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hostaudit.checks import View
-    from hostaudit.checks._fib import IPv4, Way
-    from hostaudit_agent.snapshot import Link, LinkTable
+    from hostaudit.checks._fib import IPv4
+    from hostaudit.checks._senders import Sender
+    from hostaudit_agent.snapshot import Link
 
 ANYWHERE = ipaddress.IPv4Address("203.0.113.1")
 """Of a network for documentation (RFC 5737): what no route but the default route has."""
 MOST = 8
+_SOURCE = attrgetter("source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def pairs(view: View, strict: list[str]) -> list[Pair]:
     fib, local = _fib.Fib(snapshot.route), _fib.own(snapshot.link)
     links = [link for link in _links.outward(snapshot.link) if link.name in strict and not _in_vrf(view, link)]
     found: dict[tuple[str, str], Pair] = {}
-    for source, link, to, how, certain in (*_declared(view, links), *_hosts(view, links), *_others(links)):
+    for source, link, to, how, certain in (*_declared(view, links), *_hosts(view, links, fib), *_others(links)):
         if source in local or (str(source), link.name) in found or len(found) >= MOST:
             continue
         back = fib.way(source, to)
@@ -95,28 +99,42 @@ def _declared(view: View, links: list[Link]) -> Iterator[Candidate]:
     for text in given if isinstance(given, list | tuple) else str(given).split(","):
         address, _, name = str(text).strip().partition("@")
         for link in links:
-            if name in ("", link.name) and (source := _address(address)) and (to := _first(link)):
+            if name in ("", link.name) and (source := _fib.address(address)) and (to := _first(link)):
                 yield source, link, to, "hostaudit_peers", True
     known = {(n.address, n.device) for n in view.snapshot.neighbour.entries} if view.snapshot.neighbour else set()
     for text in view.host.vips:
         for link in links:
-            if (text, link.name) in known and (source := _address(text)) and (to := _first(link)):
+            if (text, link.name) in known and (source := _fib.address(text)) and (to := _first(link)):
                 yield source, link, to, "hostaudit_vips, and it is a neighbour there", True
 
 
-def _hosts(view: View, links: list[Link]) -> Iterator[Candidate]:
-    """Yield what other hosts of the cohort send to our addresses: with the source that their own routes choose."""
-    for peer in view.peers:
-        table, routes = peer.snapshot.link, peer.snapshot.route
-        if table is None or routes is None:
-            continue
-        fib, theirs = _fib.Fib(routes), _fib.own(table)
-        for link in links:
-            for to in _v4(link):
-                way = fib.way(to) if to not in theirs else None
-                source = _chosen(table, way) if way else None
-                if way and source:
-                    yield source, link, to, f"{peer.host.name} sends it there by {way.text}", True
+def _hosts(view: View, links: list[Link], fib: _fib.Fib) -> Iterator[Candidate]:
+    """Yield what other hosts of the cohort send to our addresses where the way back is not that interface, by host."""
+    if not view.peers:
+        return
+    senders = view.once(_senders.of_cohort, of_cohort=True)
+    edges = sorted(set(fib.edges()))
+    targets = [(link, to) for link in links for to in _v4(link)]
+    lost = [
+        (one.place, number, one)
+        for number, (link, to) in enumerate(targets)
+        for one in _lost(senders.to(to), link, to, fib, edges)
+        if one.name != view.host.name and to not in one.own
+    ]
+    for _, number, one in sorted(lost):
+        yield ipaddress.IPv4Address(one.source), *targets[number], f"{one.name} sends it there by {one.route}", True
+
+
+def _lost(sources: list[Sender], link: Link, to: IPv4, fib: _fib.Fib, edges: list[int]) -> Iterator[Sender]:
+    """Yield those whose way back is not the interface. Between two edges of this host's prefixes all have one way."""
+    at = 0
+    while at < len(sources):
+        first, edge = sources[at].source, bisect_right(edges, sources[at].source)
+        until = bisect_left(sources, edges[edge], at, key=_SOURCE) if edge < len(edges) else len(sources)
+        back = fib.way(ipaddress.IPv4Address(first), to)
+        if back is not None and link.name not in back.devices:
+            yield from sources[at:until]
+        at = until
 
 
 def _others(links: list[Link]) -> Iterator[Candidate]:
@@ -125,30 +143,10 @@ def _others(links: list[Link]) -> Iterator[Candidate]:
             yield ANYWHERE, link, to, "an answer to, or a request for, an address of that interface", False
 
 
-def _chosen(table: LinkTable, way: Way) -> IPv4 | None:
-    """Return the source address that a host takes for a way: the route's, or one that shares the router's network."""
-    if way.source:
-        return _address(way.source)
-    link = _links.named(table, way.devices[0]) if way.devices else None
-    if link is None:
-        return None
-    via = _address(way.via)
-    mine = [ipaddress.IPv4Interface(text) for text in link.addresses if ":" not in text]
-    near = [one for one in mine if via and via in one.network]
-    return (near or mine)[0].ip if mine else None
-
-
 def _v4(link: Link) -> list[IPv4]:
-    found = [ipaddress.IPv4Interface(text).ip for text in link.addresses if ":" not in text]
+    found = [_fib.interface(text).ip for text in link.addresses if ":" not in text]
     return [address for address in found if not address.is_link_local]
 
 
 def _first(link: Link) -> IPv4 | None:
     return next(iter(_v4(link)), None)
-
-
-def _address(text: str) -> IPv4 | None:
-    try:
-        return ipaddress.IPv4Address(text)
-    except ValueError:
-        return None

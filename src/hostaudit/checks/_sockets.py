@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import asdict
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -80,10 +80,23 @@ def rate(view: View) -> Rate | None:
     if platform and platform.uptime >= YOUNG:
         usual = sum(counters.totals.get(name, 0) for name in _OPENED) / platform.uptime
         return Rate(now, failed, usual, "its own average since boot")
-    peers = [one for peer in view.peers if (one := _per_second(peer.snapshot)) is not None]
-    if len(peers) >= 2:
-        return Rate(now, failed, median(peers), f"the median of {len(peers)} peers")
+    all_ = view.once(_of_cohort, of_cohort=True)
+    if len(all_) > 2:
+        return Rate(now, failed, _median_without(all_, now), f"the median of {len(all_) - 1} peers")
     return Rate(now, failed, None, "")
+
+
+def _of_cohort(view: View) -> list[float]:
+    """Return the rates of a host and its peers, those that have one, in order."""
+    rates = [_per_second(one.snapshot) for one in (view, *view.peers)]
+    return sorted(one for one in rates if one is not None)
+
+
+def _median_without(ordered: list[float], one: float) -> float:
+    """Return the median of all values but ``one`` of them, which are in order."""
+    left_out, number = bisect_left(ordered, one), len(ordered) - 1
+    low, high = ((place + (place >= left_out)) for place in ((number - 1) // 2, number // 2))
+    return ordered[low] if low == high else (ordered[low] + ordered[high]) / 2
 
 
 def shown_rate(view: View, rate: Rate) -> dict[str, Any]:

@@ -30,6 +30,7 @@ References
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def _rates(views: Sequence[View]) -> Iterator[tuple[str, Difference]]:
     """Yield the hosts that lose at a multiple of what is usual."""
     moved = {v.host.name: (v.snapshot.counters.delta, v.snapshot.interval) for v in views if v.snapshot.counters}
     rates = {
-        n: {k: x / s for k, x in d.items() if LOSS.fullmatch(k)} for n, (d, s) in moved.items() if d is not None and s
+        n: {k: x / s for k, x in d.items() if _speaks_of_loss(k)} for n, (d, s) in moved.items() if d is not None and s
     }
     least, factor = views[0].threshold("rate_per_second"), views[0].threshold("rate_factor")
     for key in sorted({key for one in rates.values() for key in one}):
@@ -100,6 +101,11 @@ def _rates(views: Sequence[View]) -> Iterator[tuple[str, Difference]]:
             if len(values) >= SMALLEST and rate >= max(least, factor * usual):
                 here, others = f"{rate:.1f} a second", f"{usual:.1f} a second (median)"
                 yield name, Difference(f"counters.{key}", here, others)
+
+
+@lru_cache(maxsize=1 << 12)
+def _speaks_of_loss(counter: str) -> bool:
+    return LOSS.fullmatch(counter) is not None
 
 
 def _finding(view: View, found: Sequence[Difference], hosts: int) -> Finding:

@@ -75,15 +75,25 @@ def _peers(view: View) -> tuple[dict[str, str], list[str]]:
     having: dict[str, str] = {}
     lacking = []
     for peer in view.peers:
-        if peer.snapshot.firewall is None or peer.snapshot.link is None:
-            continue
-        pods = _pods.networks(peer.snapshot.link)
-        rules = _pods.covering(peer.snapshot, pods)
-        if rules:
-            having[peer.host.name] = _pods.cni(rules[0])
-        elif pods:
+        maker = peer.once(_maker)
+        if maker is not None:
+            having[peer.host.name] = maker
+        elif peer.once(_has_pods):
             lacking.append(peer.host.name)
     return having, lacking
+
+
+def _maker(view: View) -> str | None:
+    """Return who made the rule that masquerades pods; ``None`` where there is none."""
+    if view.snapshot.firewall is None or view.snapshot.link is None:
+        return None
+    rules = _pods.covering(view.snapshot, _pods.networks(view.snapshot.link))
+    return _pods.cni(rules[0]) if rules else None
+
+
+def _has_pods(view: View) -> bool:
+    snapshot = view.snapshot
+    return snapshot.firewall is not None and snapshot.link is not None and bool(_pods.networks(snapshot.link))
 
 
 def _missing(view: View, pods: list[Network], having: dict[str, str]) -> Finding:

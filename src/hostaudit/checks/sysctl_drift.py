@@ -55,7 +55,8 @@ def evaluate(view: View) -> Finding:
         return not_applicable("files set nothing in this namespace: it began with the kernel's defaults")
     drifted: dict[str, _drift.Fact] = {}
     vendor: dict[str, str] = {}
-    for key, knob in sorted(sysctl.knobs.items()):
+    configured = {key: knob for key, knob in sysctl.knobs.items() if knob.configured is not None}
+    for key, knob in sorted(configured.items()):
         if knob.configured is None or not _drift.differs(view, key, knob):
             continue
         if knob.configured.file.startswith(_drift.VENDOR):
@@ -64,7 +65,6 @@ def evaluate(view: View) -> Finding:
             drifted[key] = _fact(view, key, knob)
     drifted |= _host_fw(view)
     dead = {file: why for file, why in sysctl.not_applied.items() if file == "/etc/sysctl.conf"}
-    compared = sum(knob.configured is not None for knob in sysctl.knobs.values())
     evidence = {
         "drifted": {k: f.as_evidence() for k, f in drifted.items()},
         "defaults_of_packages": vendor,
@@ -73,7 +73,7 @@ def evaluate(view: View) -> Finding:
     if not drifted and not dead:
         if missing := [u for u in view.unread("sysctl.") if _drift.matters(sysctl, u.surface.removeprefix("sysctl."))]:
             return unknown(f"{missing[0].surface.removeprefix('sysctl.')}: {missing[0].reason}")
-        return passed(f"all sysctls that files configure run so ({compared})", **evidence)
+        return passed(f"all sysctls that files configure run so ({len(configured)})", **evidence)
     weighty = any(_WEIGHTY.fullmatch(key) for key in drifted)
     return view.fail(
         Grade.RISK,

@@ -96,10 +96,16 @@ def _senders(view: View, ports: set[str]) -> dict[str, str]:
     for event in _kernellog.of(view.snapshot.kmsg, "udp-checksum"):
         address, _, port = event.subject.partition(" port ")
         if port in ports:
-            found[address] = next((p.host.name for p in view.peers if address in _addresses(p)), "")
+            having = view.once(_by_address, of_cohort=True).get(address, [])
+            found[address] = next((name for name in having if name != view.host.name), "")
     return found
 
 
-def _addresses(view: View) -> set[str]:
-    links = view.snapshot.link.links if view.snapshot.link else []
-    return {address.partition("/")[0] for link in links for address in link.addresses}
+def _by_address(view: View) -> dict[str, list[str]]:
+    """Return address -> the hosts of the cohort that have it, by name."""
+    found: dict[str, list[str]] = {}
+    for one in sorted((view, *view.peers), key=lambda peer: peer.host.name):
+        links = one.snapshot.link.links if one.snapshot.link else []
+        for address in dict.fromkeys(text.partition("/")[0] for link in links for text in link.addresses):
+            found.setdefault(address, []).append(one.host.name)
+    return found

@@ -2,7 +2,7 @@
 
 ``ansible_host: "{{ inventory_hostname }}.example.com"`` and ``ansible_become_password: "{{ vault_become }}"`` are
 everyday inventory; ``ansible-inventory`` prints them as they are written. One play on the implicit localhost resolves
-all of them, each on its own, so that one broken template costs one host.
+all of them, some at a time; what is with a broken one is resolved again, each on its own, so that it costs one host.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ SETTINGS = {
     "ANSIBLE_RETRY_FILES_ENABLED": "0",
     "ANSIBLE_DISPLAY_FAILED_STDERR": "0",
 }
+
+Wanted = tuple[int, str, str]
+"""A number, the host, and the name of its variable."""
 
 _RESOLVED = re.compile(r"HOSTAUDIT:(\d+):([A-Za-z0-9+/=]*):")
 _FAILED = re.compile(r"^failed: .*?\(item=(\d+)\) => (\{.*\})$", re.MULTILINE)
@@ -65,12 +68,17 @@ def is_template(value: object) -> bool:
     return isinstance(value, dict) and "__ansible_vault" in value
 
 
-def play(wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return the play: a debug task that says every value under its number, base64 coded."""
-    message = (
-        "HOSTAUDIT:{{ item }}:"
-        "{{ hostvars[hostaudit_wanted[item][0]][hostaudit_wanted[item][1]] | string | b64encode }}:"
-    )
+_SAID = "HOSTAUDIT:{{ item[0] }}:{{ hostvars[item[1]][item[2]] | string | b64encode }}:"
+PART = 50
+"""Values that one task says: alone each costs ten times as much, and one that is broken costs the others of its part
+that once."""
+
+
+def play(wanted: Sequence[Wanted], *, alone: bool) -> list[dict[str, Any]]:
+    """Return the play: tasks that say values under their numbers, base64 coded; ``alone``: each on its own."""
+    parts = [wanted[at : at + PART] for at in range(0, len(wanted), PART)]
+    each = {"loop": "{{ hostaudit_part }}", "loop_control": {"label": "{{ item[0] }}"}}
+    all_ = "{% for item in hostaudit_part %}" + _SAID + "{% endfor %}"
     return [
         {
             "hosts": "localhost",
@@ -79,8 +87,8 @@ def play(wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
             "connection": "local",
             "tasks": [
                 {
-                    "ansible.builtin.debug": {"msg": message},
-                    "loop": "{{ range(hostaudit_wanted | length) | list }}",
+                    "ansible.builtin.debug": {"msg": _SAID if alone else all_},
+                    **(each if alone else {}),
                     "ignore_errors": True,
                     # `all:vars` hold for localhost too: a broken one must not end this task.
                     "vars": {
@@ -88,9 +96,10 @@ def play(wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
                         **dict.fromkeys(PORT + TIMEOUT, 22),
                         **dict.fromkeys(BECOME + CHECKING, False),
                         "ansible_connection": "local",
-                        "hostaudit_wanted": wanted,
+                        "hostaudit_part": part,
                     },
                 }
+                for part in parts
             ],
         }
     ]
@@ -98,16 +107,28 @@ def play(wanted: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
 
 def _ask(wanted: Sequence[tuple[str, str]], arguments: Sequence[str]) -> tuple[dict[int, str], dict[int, str]]:
     """Return the values, and the reasons where there is none, by position in ``wanted``."""
+    numbered = [(number, host, name) for number, (host, name) in enumerate(wanted)]
+    values, _, _ = _said(numbered, arguments, alone=False)
+    left = [one for one in numbered if one[0] not in values]
+    if not left:
+        return values, {}
+    late, reasons, why = _said(left, arguments, alone=True)
+    if not late and not reasons:
+        reasons = dict.fromkeys((one[0] for one in left), f"ansible-playbook: {why}")
+    return values | late, reasons
+
+
+def _said(
+    wanted: Sequence[Wanted], arguments: Sequence[str], *, alone: bool
+) -> tuple[dict[int, str], dict[int, str], str]:
+    """Run the play; return values and reasons by number, and what Ansible complained about."""
     with tempfile.TemporaryDirectory(prefix="hostaudit-") as directory:
         file = Path(directory, "resolve.json")
-        file.write_text(json.dumps(play(wanted)))
+        file.write_text(json.dumps(play(wanted, alone=alone)))
         code, out, err = command.run("playbook", [*arguments, str(file)], SETTINGS)
     values = {int(m[1]): base64.b64decode(m[2]).decode("utf-8", "replace") for m in _RESOLVED.finditer(out)}
-    reasons = {int(m[1]): _reason(m[2]) for m in _FAILED.finditer(out)}
-    if not values and not reasons:
-        why = command.complaint(err) or excerpt(out) or f"exit code {code}"
-        reasons = dict.fromkeys(range(len(wanted)), f"ansible-playbook: {why}")
-    return values, reasons
+    reasons = {int(m[1]): _reason(m[2]) for m in _FAILED.finditer(out)} if alone else {}
+    return values, reasons, command.complaint(err) or excerpt(out) or f"exit code {code}"
 
 
 def _reason(result: str) -> str:
