@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import agent_busy
+import agent_delivery
 import capture
 import history
 import page
@@ -106,68 +108,15 @@ def netlink() -> None:
     subprocess.run(command, input=links, text=True, check=True)
 
 
-CENSUS = """
-import sys
-sys.path.insert(0, {agent!r})
-from hostaudit_agent.netfilter import census
-from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink
-with Netlink(NETLINK_NETFILTER, timeout=60.0) as nl:
-    found = census.count(nl, expected={number})
-assert found.entries >= {number}, found
-"""
-ENTRIES = 250_000
-
-
-def conntrack() -> None:
-    """Compare the census of a large table with what lists the same entries to a person."""
-    title = f"Census of {ENTRIES} entries, by state, source and target"
-    if os.geteuid() != 0 or not shutil.which("conntrack"):
-        print(f"\n{title}\n\n  left out: needs root, to fill the table of a namespace, and conntrack")
-        return
-    root = Path(__file__).resolve().parent.parent
-    count = CENSUS.format(agent=str(root / "agent"), number=ENTRIES)
-    filler = str(root / "tests/lab/labkit/sh/fill_conntrack.py")
-    # the dumps of all commands walk the table of one namespace, which lives as long as this process
-    space = subprocess.Popen(
-        [
-            "unshare",
-            "--net",
-            "sh",
-            "-c",
-            '"$@" >&2 && echo full && exec sleep 600',
-            "fill",
-            PYTHON,
-            filler,
-            str(ENTRIES),
-        ],
-        stdout=subprocess.PIPE,
-    )
-    assert space.stdout is not None
-    try:
-        if space.stdout.readline() != b"full\n":
-            print(f"\n{title}\n\n  left out: the table of a namespace could not be filled")
-            return
-        inside = ["nsenter", f"--net=/proc/{space.pid}/ns/net"]
-        commands = {
-            "conntrack -L -o extended": [*inside, "sh", "-c", "exec conntrack -L -o extended 2>/dev/null"],
-            "agent, census": [*inside, PYTHON, "-I", "-S", "-c", count],
-            "agent, nothing to count": [*inside, PYTHON, "-I", "-S", "-c", count.partition("with")[0]],
-        }
-        table(title, interleaved(commands, rounds=3), "conntrack -L -o extended")
-    finally:
-        space.kill()
-        space.wait()
-        space.stdout.close()
-
-
 def main() -> int:
     """Run everything."""
     with tempfile.TemporaryDirectory() as scratch:
         startup()
         agent(Path(scratch))
         netlink()
-        conntrack()
         capture.main([])
+    agent_busy.main([])
+    agent_delivery.main([])
     history.main()
     return page.main([])
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import MISSING, fields
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hostaudit_agent import __version__
+from hostaudit_agent import __version__, budget
+from hostaudit_agent.budget import Budget
+from hostaudit_agent.document import within
 from hostaudit_agent.reader import Reader, reason
 from hostaudit_agent.root import Root
 from hostaudit_agent.snapshot import SURFACES, Snapshot, Unread
@@ -20,7 +21,9 @@ from hostaudit_agent.snapshot import SURFACES, Snapshot, Unread
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE = """usage: python3 hostaudit-agent.pyz [--interval S] [--all-netns] [--census] [--root DIR]
+    from hostaudit_agent.namespaces import Others
+
+USAGE = """usage: python3 hostaudit-agent.pyz [--interval S] [--all-netns] [--census] [--root DIR] [--budget BOUNDS]
 
 Reads this node's packet filter, connection tracking, sysctls, links and counters, and prints one JSON document.
 It changes nothing.
@@ -30,6 +33,9 @@ It changes nothing.
   --all-netns    the same for every other network namespace of this host (needs root)
   --census       count the connection tracking table by protocol and state, also where it is not half full
   --root DIR     read the files of the system below DIR: a captured tree, or a host mounted into a container
+  --budget BOUNDS
+                 what the reading may cost: wall=24,cpu=10,memory=256,answer=8 (seconds without the interval,
+                 seconds of CPU time, MiB, MiB); 0: no bound. What does not fit is left unread, the costly first
   --help         this text
 """
 LONGEST = 3600.0
@@ -48,6 +54,7 @@ class Options(NamedTuple):
     all_netns: bool = False
     census: bool = False
     root: str = "/"
+    budget: Budget = Budget()
 
 
 class UsageError(Exception):
@@ -66,13 +73,18 @@ def parse(arguments: Sequence[str]) -> Options:
         if name == "--census" and not equals:
             options = options._replace(census=True)
             continue
-        if name not in {"--interval", "--root"}:
+        if name not in {"--interval", "--root", "--budget"}:
             raise UsageError(f"unknown option {name + equals + value}; --help lists what there is")
         if not equals:
             if not words:
                 raise UsageError(f"{name} needs a value")
             value = words.pop(0)
-        options = options._replace(root=value) if name == "--root" else options._replace(interval=_seconds(value))
+        if name == "--interval":
+            options = options._replace(interval=_seconds(value))
+        elif name == "--root":
+            options = options._replace(root=value)
+        else:
+            options = options._replace(budget=_budget(value))
     if not os.path.isdir(options.root):
         raise UsageError(f"--root {options.root}: no such directory")
     return options
@@ -88,9 +100,22 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _budget(text: str) -> Budget:
+    bounds = Budget()
+    for word in text.split(","):
+        name, _, value = word.partition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in Budget._fields or not 0 <= number < float("inf"):
+            raise UsageError(f"--budget {word}: expected {'=, '.join(Budget._fields)}= with a number, 0 for no bound")
+        bounds = bounds._replace(**{name: number})
+    return bounds
+
+
 def take(options: Options) -> Snapshot:
-    """Read the node; what cannot be read is in ``unread``."""
-    root = Root(options.root)
+    """Read the node; what cannot be read, or not within the budget, is in ``unread``."""
     capabilities = int(_status().get("CapEff", "0"), 16)
     snapshot = Snapshot(
         agent=__version__,
@@ -99,16 +124,28 @@ def take(options: Options) -> Snapshot:
         privileged=bool(capabilities >> CAP_NET_ADMIN & 1),
         python=".".join(str(n) for n in sys.version_info[:3]),
     )
-    own = Reader(root, SURFACES, snapshot.unread, census=options.census)
-    others = None
-    if options.all_netns:
-        from hostaudit_agent.namespaces import Others  # noqa: PLC0415 - most runs do not need it
+    lift = budget.confine(options.budget.memory)
+    try:
+        _read(options, snapshot, budget.begin(options.budget))
+    finally:
+        budget.end()
+        lift()
+    snapshot.cpu_ms = round(time.process_time() * 1000, 1)
+    snapshot.peak_kib = int(_status().get("VmHWM", "0 kB").split()[0])
+    return snapshot
 
-        others = Others(root, snapshot.unread, census=options.census)
+
+def _read(options: Options, snapshot: Snapshot, keeper: budget.Keeper) -> None:
+    root = Root(options.root)
+    own = Reader(root, SURFACES, snapshot.unread, census=options.census)
+    others = _others(root, snapshot, census=options.census) if options.all_netns else None
     if options.interval:
+        keeper.share(budget.SAMPLING)
         own.sample()
         if others:
             others.sample()
+        keeper.share(budget.WHOLE)
+        keeper.paused(options.interval)
         began = time.monotonic()
         _wait(root, options.interval, snapshot)
         snapshot.interval = round(time.monotonic() - began, 3)
@@ -117,9 +154,16 @@ def take(options: Options) -> Snapshot:
     snapshot.taken = round(time.time(), 3)
     if others:
         snapshot.namespaces = others.collect()
-    snapshot.cpu_ms = round(time.process_time() * 1000, 1)
-    snapshot.peak_kib = int(_status().get("VmHWM", "0 kB").split()[0])
-    return snapshot
+
+
+def _others(root: Root, snapshot: Snapshot, *, census: bool) -> Others | None:
+    from hostaudit_agent.namespaces import Others  # noqa: PLC0415 - most runs do not need it
+
+    try:
+        return Others(root, snapshot.unread, census=census)
+    except budget.BudgetError as e:
+        snapshot.unread.append(Unread("namespaces", reason(e)))
+        return None
 
 
 def _wait(root: Root, seconds: float, snapshot: Snapshot) -> None:
@@ -141,33 +185,6 @@ def _status() -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}
 
 
-def as_json(snapshot: Snapshot) -> str:
-    """Return the document: ASCII, one line, without fields that are empty and whose default is the same.
-
-    The objects are taken as they lie; dataclasses.asdict would copy every knob first.
-    """
-    import json  # noqa: PLC0415 - not needed for --help
-
-    known: dict[type, dict[str, Any]] = {}
-
-    def plain(value: Any) -> Any:
-        kind = type(value)
-        if kind not in known:
-            known[kind] = _defaults(kind)
-        defaults = known[kind]
-        return {k: v for k, v in vars(value).items() if v or k not in defaults or v != defaults[k]}
-
-    return json.dumps(snapshot, default=plain, separators=(",", ":"), check_circular=False)
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    return {
-        f.name: f.default if f.default_factory is MISSING else f.default_factory()
-        for f in fields(kind)
-        if f.default is not MISSING or f.default_factory is not MISSING
-    }
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
     if arguments and arguments[0] in MODES:
@@ -181,7 +198,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"hostaudit-agent: {e}\n")
         return 2
     try:
-        sys.stdout.write(as_json(take(options)) + "\n")
+        sys.stdout.write(within(take(options), options.budget.answer) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:  # nobody listens any more; the interpreter must not say so again when it exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from hostaudit_agent.budget import check
 from hostaudit_agent.snapshot import Process
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def find(root: Root, wanted: Container[int], tcp: Container[int]) -> Holders:
     space = _space(root, "thread-self")
     left = MOST_LINKS
     for pid in pids(root):
+        check()
         try:
             if _space(root, str(pid)) != space:
                 continue

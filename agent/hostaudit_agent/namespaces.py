@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from hostaudit_agent import budget
 from hostaudit_agent.reader import Reader, reason
 from hostaudit_agent.root import Root
 from hostaudit_agent.snapshot import SURFACES, Namespace, Unread
@@ -97,9 +98,12 @@ class Others:
     def _enter(self, found: Found) -> str:
         """Enter a namespace; return why that failed, or nothing."""
         try:
+            budget.check()
             setns(found.fd)
         except OSError as e:
             return f"cannot be entered: {reason(e)}"
+        except budget.BudgetError as e:
+            return reason(e)
         return ""
 
 

@@ -6,10 +6,6 @@ machine's byte order; what nfnetlink puts inside attributes is big-endian, what 
 Merely opening a socket of a protocol, or sending a message to an nfnetlink subsystem, makes the kernel load the
 module behind it (``net-pf-16-proto-12``, ``nfnetlink-subsys-10``). The agent changes nothing, so callers ask
 ``presence.has_module`` first.
-
-    with Netlink(NETLINK_ROUTE) as nl:
-        for kind, payload in nl.dump(RTM_GETLINK, bytes(16)):
-            found = attributes(payload, 16)
 """
 
 from __future__ import annotations
@@ -21,20 +17,20 @@ import time
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from hostaudit_agent import budget
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
 
-NETLINK_ROUTE = 0
-NETLINK_NETFILTER = 12
+NETLINK_ROUTE, NETLINK_NETFILTER = 0, 12
 
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
-NLMSG_ERROR = 2
-NLMSG_DONE = 3
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLMSG_MIN_TYPE = 16  # smaller types are control messages
 HEADER_SIZE = 16
 ATTRIBUTE_TYPE = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -169,6 +165,7 @@ class Netlink:
         deadline = time.monotonic() + self.timeout
         total = 0
         while True:
+            budget.check()
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError(errno.ETIMEDOUT, f"no whole answer in {self.timeout:g} s")
@@ -216,9 +213,9 @@ def _raise_status(buffer: bytearray, start: int, end: int) -> None:
 
 
 def walk(buffer: bytes, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Yield type and value of the attributes in ``buffer[offset:end]``; OSError (EBADMSG) where they are cut short.
+    """Yield type, without its two flags, and value of the attributes in ``buffer[offset:end]``; padding may follow.
 
-    The type is without the NESTED and NET_BYTEORDER bits. Fewer than four bytes at the end are padding.
+    OSError (EBADMSG) where they are cut short.
     """
     stop = len(buffer) if end is None else end
     unpack = attribute_header.unpack_from
@@ -231,8 +228,16 @@ def walk(buffer: bytes, offset: int = 0, end: int | None = None) -> Iterator[tup
 
 
 def attributes(buffer: bytes, offset: int = 0, end: int | None = None) -> dict[int, bytes]:
-    """Return the attributes by type; of a type that repeats, the last (use ``walk`` for lists)."""
-    return dict(walk(buffer, offset, end))
+    """Return the attributes by type; of a type that repeats, the last. As ``walk``, without a generator's cost."""
+    stop = len(buffer) if end is None else end
+    unpack, found = attribute_header.unpack_from, {}
+    while offset + 4 <= stop:
+        length, kind = unpack(buffer, offset)
+        if length < 4 or offset + length > stop:
+            raise OSError(errno.EBADMSG, f"malformed netlink attribute of {length} bytes")
+        found[kind & ATTRIBUTE_TYPE] = buffer[offset + 4 : offset + length]
+        offset += (length + 3) & ~3
+    return found
 
 
 def attribute(kind: int, value: bytes) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 
+from hostaudit_agent import budget
+
 PAGE, CHUNK = 1 << 12, 1 << 20
 LARGEST = 16 << 20
 """Bytes; nothing that is read here is nearly as large, so a larger file is not what its name says."""
@@ -39,6 +41,7 @@ class Root:
 
         A pipe in its place does not block, and is empty. Raises OSError for anything else than absence.
         """
+        budget.check()
         try:
             fd = os.open(self.path(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
@@ -66,6 +69,7 @@ class Root:
 
     def names(self, directory: str) -> list[str]:
         """Return the sorted names in a directory; none where there is no such directory."""
+        budget.check()
         try:
             return sorted(os.listdir(self.path(directory)))
         except (FileNotFoundError, NotADirectoryError):

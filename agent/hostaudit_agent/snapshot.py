@@ -13,7 +13,7 @@ Conventions
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from hostaudit_agent.records import dataclass, field
 
 SCHEMA = "hostaudit.snapshot/1"
 SURFACES = (

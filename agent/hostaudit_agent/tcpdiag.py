@@ -12,7 +12,6 @@ ss(8).
 
 from __future__ import annotations
 
-import sys
 from functools import cache, lru_cache
 from struct import Struct
 from typing import TYPE_CHECKING, Tuple
@@ -42,7 +41,7 @@ _IDLE_AT = 44  # tcp_info: ms since data was sent, (an ACK was sent: never kept,
 _request = Struct("=BBBB48xII")  # family, lengths of source and destination, extensions; id; states, dbs
 # nlmsghdr; inet_diag_msg: family, state, timer; ports, addresses (network order); both queues; inode
 _FIELDS = "BBBxHH16s16s16xII4xI"
-_message = Struct("=IH10x" + _FIELDS)
+_row = Struct("=16x" + _FIELDS)
 _start = Struct("=IH")
 _drops = Struct("=I")
 _idle = Struct("=I4xII")
@@ -66,35 +65,23 @@ def _has_diag(top: str) -> bool:
     return has_module(Root(top or "/"), "tcp_diag", "tcp_diag_dump") is True
 
 
-def rows(root: Root, states: int, most: int) -> Iterator[Row]:
-    """Yield the sockets in these states, some ``most`` at most. Raises OSError, ValueError."""
+def batches(root: Root, states: int) -> Iterator[list[Row]]:
+    """Yield the sockets in these states, those of a datagram or a file at a time. Raises OSError, ValueError."""
     if source(root) == "procfs":
         for name, family in zip(PROCFS, (AF_INET, AF_INET6)):
-            for row in parse(root.read_text(name) or "", family):
-                if states >> row[1] & 1:
-                    if most <= 0:
-                        return
-                    most -= 1
-                    yield row
+            yield [row for row in parse(root.read_text(name) or "", family) if states >> row[1] & 1]
         return
     with Netlink(NETLINK_SOCK_DIAG) as nl:
         for buffer, size in nl.stream(TCPDIAG_GETSOCK, _request.pack(0, 0, 0, 0, states, 0)):
-            alike = _alike(buffer, size)
-            yield from alike
-            most -= len(alike)
-            if not alike:
-                for _, row in _messages(buffer, size):
-                    yield row
-                    most -= 1
-            if most <= 0:
-                return
+            yield _alike(buffer, size) or [_row.unpack_from(buffer, at) for at in _places(buffer, size)]
 
 
 def listeners(root: Root) -> Iterator[tuple[Row, int | None]]:
     """Yield the listening sockets, each with the number of connections it ever refused; ``None``: not told."""
     if source(root) == "procfs":
-        for row in rows(root, 1 << LISTEN, sys.maxsize):
-            yield row, None
+        for batch in batches(root, 1 << LISTEN):
+            for row in batch:
+                yield row, None
         return
     places: dict[tuple[int, int], int] = {}
     for buffer, offset, row in _dump(1 << LISTEN, _SKMEMINFO):
@@ -121,18 +108,20 @@ def _dump(states: int, extension: int) -> Iterator[tuple[bytearray, int, Row]]:
     """Yield buffer, place of the message in it, and row of every socket, with one extension to it."""
     with Netlink(NETLINK_SOCK_DIAG) as nl:
         for buffer, size in nl.stream(TCPDIAG_GETSOCK, _request.pack(0, 0, 0, 1 << extension - 1, states, 0)):
-            for offset, row in _messages(buffer, size):
-                yield buffer, offset, row
+            for offset in _places(buffer, size):
+                yield buffer, offset, _row.unpack_from(buffer, offset)
 
 
-def _messages(buffer: bytearray, size: int) -> Iterator[tuple[int, Row]]:
-    """Yield place and row of each message of a datagram."""
-    unpack, size_of, offset = _message.unpack_from, _message.size, 0
-    while offset + size_of <= size:
-        found = unpack(buffer, offset)
-        if found[1] >= NLMSG_MIN_TYPE:
-            yield offset, found[2:]
-        offset += max(found[0] + 3 & ~3, HEADER_SIZE)
+def _places(buffer: bytearray, size: int) -> list[int]:
+    """Return where the messages of a datagram begin."""
+    start, offset, last = _start.unpack_from, 0, size - _row.size
+    found = []
+    while offset <= last:
+        length, kind = start(buffer, offset)
+        if kind >= NLMSG_MIN_TYPE:
+            found.append(offset)
+        offset += length + 3 & ~3 if length > HEADER_SIZE else HEADER_SIZE
+    return found
 
 
 def _alike(buffer: bytearray, size: int) -> list[Row]:
@@ -141,7 +130,7 @@ def _alike(buffer: bytearray, size: int) -> list[Row]:
     Empty where they have not; an NLMSG_DONE may follow.
     """
     length, kind = _start.unpack_from(buffer)
-    number = size // length if length >= _message.size and kind >= NLMSG_MIN_TYPE else 0
+    number = size // length if length >= _row.size and kind >= NLMSG_MIN_TYPE else 0
     rest = size - number * length
     if not number or rest not in (0, DONE_SIZE):
         return []
@@ -153,7 +142,7 @@ def _alike(buffer: bytearray, size: int) -> list[Row]:
 
 @lru_cache(maxsize=64)
 def _layout(length: int) -> Struct:
-    return Struct(f"=16x{_FIELDS}{length - _message.size}x")
+    return Struct(f"=16x{_FIELDS}{length - _row.size}x")
 
 
 def _place(buffer: bytearray, message: int, family: int, kind: int, places: dict[tuple[int, int], int]) -> int:
@@ -166,7 +155,7 @@ def _place(buffer: bytearray, message: int, family: int, kind: int, places: dict
     known = places.get((family, length), 0)
     if known and unpack(buffer, message + known)[1] == kind:
         return message + known + attribute_header.size
-    at, end = _message.size, length
+    at, end = _row.size, length
     while at + attribute_header.size <= end:
         size, found = unpack(buffer, message + at)
         if found == kind:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RUN = 30.0
 """Seconds for the agent's delivery and its work, beside the interval."""
+IN_TIME = 0.8
+"""The share of that which the agent may take; the rest is for delivery, the last step it takes, and the way back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class CollectOptions:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """The agent's command line."""
+        """The agent's command line. Its budget ends before our patience does: a part of an answer is worth more."""
+        wall = max(1.0, IN_TIME * (self.seconds - self.interval))
+        budget = f"wall={wall:g},answer={self.max_output / (1 << 20):g}"
         chosen = (("--all-netns", self.all_netns), ("--census", self.census))
-        return ("--interval", f"{self.interval:g}", *(name for name, on in chosen if on))
+        return ("--interval", f"{self.interval:g}", "--budget", budget, *(name for name, on in chosen if on))

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from hostaudit_agent import __main__ as command
-from hostaudit_agent import reader
+from hostaudit_agent import document, reader
+from hostaudit_agent.budget import Budget
 from hostaudit_agent.collectors import UnreadableError
 from hostaudit_agent.root import Root
 from hostaudit_agent.snapshot import Snapshot, Unread
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def test_help_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for option in ("--interval", "--all-netns", "--census", "--root"):
+    for option in ("--interval", "--all-netns", "--census", "--root", "--budget"):
         assert option in shown
     for arguments in (
         ["--wat"],
@@ -30,6 +31,11 @@ def test_help_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
         ["--interval=nan"],
         ["--root", "/nonexistent"],
         ["--census=yes"],
+        ["--budget"],
+        ["--budget", "cpu"],
+        ["--budget=cpu=-1"],
+        ["--budget=wall=inf"],
+        ["--budget=disk=1"],
         ["extra"],
     ):
         assert command.main(arguments) == 2, arguments
@@ -43,6 +49,7 @@ def test_options() -> None:
     assert command.parse(["--interval=0.5", "--all-netns", "--census", "--root", "/usr"]) == command.Options(
         0.5, all_netns=True, census=True, root="/usr"
     )
+    assert command.parse(["--budget=cpu=2.5,answer=0"]).budget == Budget(cpu=2.5, answer=0)
 
 
 class Failing:
@@ -102,7 +109,7 @@ def test_a_first_sample_that_fails_costs_the_delta_only(monkeypatch: pytest.Monk
 def test_the_document_is_the_snapshot() -> None:
     snapshot = command.take(command.Options(interval=0.01))
     snapshot.unread.append(Unread("x", "control \x1b characters, \ud800 and \u20ac"))
-    text = command.as_json(snapshot)
+    text = document.as_json(snapshot)
     assert text.isascii()
     snapshot.unread.pop()
-    assert msgspec.json.decode(command.as_json(snapshot), type=Snapshot) == snapshot
+    assert msgspec.json.decode(document.as_json(snapshot), type=Snapshot) == snapshot

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hostaudit_agent import endpoint, holders, tcpdiag
+from hostaudit_agent import endpoint, holders, localports, tcpdiag
 from hostaudit_agent.collectors import sockets
 from hostaudit_agent.root import Root
 
@@ -82,7 +82,7 @@ def tree(top: Path, bounds: str, reserved: str) -> Root:
 
 
 def test_ports_that_connect_may_choose(tmp_path: Path) -> None:
-    flags, number = sockets.usable_ports(tree(tmp_path, "1000\t1999\n", "1000-1009,1500\n"), {socket.htons(1600)})
+    flags, number = localports.usable(tree(tmp_path, "1000\t1999\n", "1000-1009,1500\n"), {socket.htons(1600)})
     assert number == 1000 - 11
     usable = {socket.ntohs(port) for port in range(1 << 16) if flags[port]}
     assert usable == set(range(1010, 2000)) - {1500, 1600}
@@ -92,7 +92,7 @@ def test_ports_that_connect_may_choose(tmp_path: Path) -> None:
     ("text", "ranges"), [("", []), ("\n", []), ("8080\n", [(8080, 8080)]), ("1-3,9\n", [(1, 3), (9, 9)])]
 )
 def test_reserved_ports(text: str, ranges: list[tuple[int, int]]) -> None:
-    assert sockets.reserved(text) == ranges
+    assert localports.reserved(text) == ranges
 
 
 @pytest.mark.parametrize(

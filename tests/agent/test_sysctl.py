@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hostaudit_agent import devconf
 from hostaudit_agent.collectors import UnreadableError, sysctl
 from hostaudit_agent.root import Root
 
@@ -95,6 +96,28 @@ def test_no_proc_sys_is_unread(tmp_path: Path) -> None:
 )
 def test_effective(knob: str, every: int, own: int, forwarding: bool, effective: int) -> None:
     assert sysctl.combined(knob, every, own, forwarding=forwarding) == effective
+
+
+@pytest.mark.lab
+def test_what_the_kernel_tells_at_once_is_what_its_files_say(netns: Callable[[], Any]) -> None:
+    """An interface for each setting, on which all but that one are changed: no two are changed on the same ones."""
+    space = netns()
+    space.ip(*(f"link add v{n} type veth peer name w{n}" for n in range(8)))
+    with space.entered():
+        files = {
+            (f"{end}{n}", knob): Path(f"/proc/sys/net/ipv4/conf/{end}{n}/{knob}")
+            for n in range(8)
+            for end in "vw"
+            for knob in sysctl.PER_INTERFACE
+        }
+        assert len(files) == len(sysctl.PER_INTERFACE) ** 2
+        for place, file in enumerate(files.values()):
+            if place // len(sysctl.PER_INTERFACE) != place % len(sysctl.PER_INTERFACE):
+                file.write_text("0" if file.read_text().strip() == "1" else "1")
+        told = devconf.read()
+        for (interface, knob), file in files.items():
+            assert told[interface][knob] == file.read_text().strip(), (interface, knob)
+        assert set(told) == {interface for interface, _ in files} | {"lo"}
 
 
 @pytest.mark.lab

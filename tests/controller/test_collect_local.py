@@ -4,6 +4,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from hostaudit.collect import CollectOptions, collect
 from hostaudit.model import Collected, Host, Unreachable
 
@@ -13,12 +15,26 @@ if TYPE_CHECKING:
 HERE = Host("here", (), {"ansible_connection": "local"})
 
 
+@pytest.mark.parametrize(
+    ("options", "wall"),
+    [
+        (CollectOptions(), 24),
+        (CollectOptions(interval=300), 24),
+        (CollectOptions(interval=2, run_timeout=12), 8),
+        (CollectOptions(interval=0, run_timeout=1), 1),
+    ],
+)
+def test_the_agents_time_ends_before_our_patience(options: CollectOptions, wall: int) -> None:
+    words = options.arguments
+    assert words[words.index("--budget") + 1] == f"wall={wall},answer=8"
+
+
 def test_this_machine_is_read_without_ssh(fake_agent: Callable[[str], bytes]) -> None:
     options = CollectOptions(interval=0.5, all_netns=True, census=True)
     (result,) = collect([HERE], fake_agent(""), options)
     assert isinstance(result, Collected), result
     assert result.snapshot.platform is not None
-    assert result.snapshot.platform.hostname == "--interval 0.5 --all-netns --census"
+    assert result.snapshot.platform.hostname == "--interval 0.5 --budget wall=24,answer=8 --all-netns --census"
     assert result.snapshot.privileged == (os.geteuid() == 0)
 
 

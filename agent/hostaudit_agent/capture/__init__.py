@@ -77,10 +77,10 @@ def main(arguments: Sequence[str]) -> int:
             "hostaudit-agent: capture takes one JSON object; `hostaudit trace` of the controller makes it\n"
         )
         return 2
-    from hostaudit_agent.__main__ import as_json  # noqa: PLC0415 - it imports this package
+    from hostaudit_agent.document import as_json  # noqa: PLC0415 - it imports this package
 
     try:
-        sys.stdout.write(as_json(capture(request, Live())) + "\n")  # type: ignore[arg-type]
+        sys.stdout.write(as_json(capture(request, Live())) + "\n")
     except KeyboardInterrupt:
         return 130
     return 0

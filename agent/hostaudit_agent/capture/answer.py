@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 
+from hostaudit_agent.records import dataclass, field
 from hostaudit_agent.snapshot import Snapshot  # noqa: TC001 - msgspec reads the annotations when it decodes
 
 SCHEMA = "hostaudit.capture/1"

@@ -15,11 +15,11 @@ import select
 import socket
 import struct
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hostaudit_agent.capture import bpf
 from hostaudit_agent.capture.answer import Heard, record
+from hostaudit_agent.records import dataclass
 
 if TYPE_CHECKING:
     from hostaudit_agent.capture.live import Live

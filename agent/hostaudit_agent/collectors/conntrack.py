@@ -11,6 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
+from hostaudit_agent.budget import BudgetError
 from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attributes
 from hostaudit_agent.presence import has_module
 
@@ -83,8 +84,8 @@ def sample(root: Root) -> Sample | None:
     return Sample("", {}, count, limit, reason or "this kernel has neither ctnetlink nor " + PROCFS)
 
 
-def collect(root: Root, before: object, unread: Callable[[str, str], None], *, census: bool = False) -> Conntrack:
-    """Return the surface. ``census`` counts entries by kind also where the table is not half full."""
+def collect(root: Root, before: object, unread: Callable[[str, str], None]) -> Conntrack:
+    """Return the surface but for its census."""
     from hostaudit_agent.snapshot import Conntrack  # noqa: PLC0415 - the installed agent samples, and does without the schema
 
     now = sample(root)
@@ -101,9 +102,16 @@ def collect(root: Root, before: object, unread: Callable[[str, str], None], *, c
     ]
     if isinstance(before, Sample):
         found.delta = difference(before, now)
-    if root.live and now.entries:
-        found.census = _census(root, now.entries, now.limit, unread, forced=census)
     return found
+
+
+def later(root: Root, found: Conntrack, unread: Callable[[str, str], None], *, census: bool = False) -> None:
+    """Add the census, which may take as long as all surfaces together. ``census``: where the table is emptier too."""
+    if root.live and found.count:
+        try:
+            found.census = _census(root, found.count, found.max, unread, forced=census)
+        except BudgetError as over:
+            unread("census", str(over))
 
 
 def _ctnetlink(root: Root) -> bool:

@@ -17,6 +17,7 @@ import stat
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from hostaudit_agent.budget import check
 from hostaudit_agent.collectors import UnreadableError
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ def _read(fd: int, new: int | None, unread: Callable[[str, str], None]) -> Kerne
 def records(fd: int) -> Iterator[Record]:
     """Yield the records from where the descriptor stands to the end of the log."""
     while True:
+        check()
         try:
             raw = os.read(fd, RECORD)
         except OSError as error:

@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING, Dict
 
 from hostaudit_agent import holders
+from hostaudit_agent.budget import check
 from hostaudit_agent.collectors import UnreadableError
 from hostaudit_agent.snapshot import OpenFiles, Processes
 
@@ -61,6 +62,7 @@ def _count(root: Root) -> tuple[dict[int, int], int, int]:
     found: Dict[int, int] = {}
     seen = hidden = 0
     for pid in holders.pids(root)[:MOST]:
+        check()
         try:
             number = os.stat(root.path(f"proc/{pid}/fd")).st_size if sized else _listed(root, pid)
         except PermissionError:

@@ -7,13 +7,15 @@ looked for only where something piles up.
 
 from __future__ import annotations
 
-import sys
+import time
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Dict, FrozenSet, List, NamedTuple, Tuple
 
 from hostaudit_agent import holders, tcpdiag
+from hostaudit_agent.budget import fair
 from hostaudit_agent.endpoint import end, network, prefix, swapped, text
+from hostaudit_agent.localports import usable
 from hostaudit_agent.snapshot import CloseWait, Listener, Sockets, Target
 from hostaudit_agent.tcpdiag import CLOSE_WAIT, ESTABLISHED, LISTEN, SYN_RECV, TIME_WAIT
 
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 MOST = 250_000
 """Sockets that are counted: about a third of a second of CPU."""
-MOST_ASKED = 4_000
+SECONDS = 5.0
+"""For which they are counted, on a machine that has hardly any time for us."""
+MOST_ASKED = 1_000
 """Sockets in CLOSE_WAIT that are asked how long they have been idle: the hash's order makes them a fair sample."""
 PILED_UP = 50
 """From here on sockets in CLOSE_WAIT are told apart by process and peer."""
@@ -35,11 +39,11 @@ USUAL = 128
 """The backlog of a listener where it is not told: what most programs ask for."""
 LISTENERS, GROUPS, PEERS, TARGETS, NETWORKS = 64, 8, 4, 8, 8
 FEW_PORTS = 16
-RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
-RESERVED = "/proc/sys/net/ipv4/ip_local_reserved_ports"
 
 Peer = Tuple[int, bytes]
 """Address family and address."""
+End = Tuple[int, bytes, bytes, int]
+"""Address family, local and remote address, remote port in network order."""
 
 
 class Sample(NamedTuple):
@@ -57,56 +61,63 @@ class Tally:
     def __init__(self, usable: bytearray) -> None:
         self.usable = usable
         self.number = 0
-        self.states = [0] * len(tcpdiag.NAMES)
+        self.states = [0] * 256
         self.keepalive = 0
         self.inodes = array("I")
         self.close_wait: List[Row] = []
         self.networks: Counter[Peer] = Counter()
         self.half_open: Counter[int] = Counter()
-        self.targets: Counter[Tuple[int, bytes, bytes, int]] = Counter()
-        self.closed: Counter[Tuple[int, bytes, bytes, int]] = Counter()
+        self.targets: Dict[End, int] = {}
+        self.closed: Dict[End, int] = {}
 
-    def add(self, row: Row) -> None:
-        """Count one socket."""
-        family, state, timer, sport, dport, src, dst, _, _, inode = row
-        self.number += 1
-        self.states[state if state < len(self.states) else 0] += 1
-        if inode:
-            self.inodes.append(inode)
-        if self.usable[sport]:
-            self.targets[family, src, dst, dport] += 1
-            if state == TIME_WAIT:
-                self.closed[family, src, dst, dport] += 1
-        if state == ESTABLISHED:
-            self.keepalive += timer == tcpdiag.KEEPALIVE
-        elif state == CLOSE_WAIT:
-            self.close_wait.append(row)
-        elif state == SYN_RECV:
-            self.networks[network(family, dst)] += 1
-            self.half_open[sport] += 1
+    def add(self, batch: List[Row]) -> None:
+        """Count these sockets. This loop is most of what a walk costs beside the kernel's own share."""
+        self.number += len(batch)
+        usable, states, targets, known = self.usable, self.states, self.targets, self.inodes.append
+        for row in batch:
+            family, state, timer, sport, dport, src, dst, _, _, inode = row
+            states[state] += 1
+            if inode:
+                known(inode)
+            if usable[sport]:
+                key = (family, src, dst, dport)
+                targets[key] = targets.get(key, 0) + 1
+                if state == TIME_WAIT:
+                    self.closed[key] = self.closed.get(key, 0) + 1
+            if state == ESTABLISHED:
+                self.keepalive += timer == tcpdiag.KEEPALIVE
+            elif state == CLOSE_WAIT:
+                self.close_wait.append(row)
+            elif state == SYN_RECV:
+                self.networks[network(family, dst)] += 1
+                self.half_open[sport] += 1
 
 
 def sample(root: Root) -> Sample:
     """Return what the listeners refused so far, and the sockets in CLOSE_WAIT by peer. Raises OSError, ValueError."""
     dropped = {row[-1]: count for row, count in tcpdiag.listeners(root) if count is not None}
-    return Sample(dropped, frozenset(row[-1] for row in tcpdiag.rows(root, 1 << CLOSE_WAIT, MOST)))
+    waiting: List[int] = []
+    for batch in tcpdiag.batches(root, 1 << CLOSE_WAIT):
+        waiting += [row[-1] for row in batch]
+        if len(waiting) >= MOST:
+            break
+    return Sample(dropped, frozenset(waiting))
 
 
 def collect(root: Root, before: Sample | None, unread: Callable[[str, str], None]) -> Sockets:
     """Return the sockets, counted, and the differences to ``before``."""
     listening = list(tcpdiag.listeners(root))
-    usable, ports = usable_ports(root, {row[3] for row, _ in listening})
-    tally = Tally(usable)
-    for row in tcpdiag.rows(root, tcpdiag.ALL & ~(1 << LISTEN), MOST):
-        tally.add(row)
-    found = Sockets(tcpdiag.source(root), ports=ports, keepalive=tally.keepalive, truncated=tally.number >= MOST)
-    if found.truncated:
-        unread("table", f"more than {MOST} sockets: the rest was not counted")
+    flags, ports = usable(root, {row[3] for row, _ in listening})
+    tally = Tally(flags)
+    why = _count(root, tally)
+    found = Sockets(tcpdiag.source(root), ports=ports, keepalive=tally.keepalive, truncated=bool(why))
+    if why:
+        unread("table", why)
     tally.states[LISTEN] = len(listening)
     found.states = {name: count for name, count in zip(tcpdiag.NAMES, tally.states) if count}
     found.half_open = {prefix(*net): count for net, count in _top(tally.networks, NETWORKS)}
     found.targets = [
-        Target(text(key[0], key[1]), end(key[0], key[2], key[3]), count, tally.closed[key])
+        Target(text(key[0], key[1]), end(key[0], key[2], key[3]), count, tally.closed.get(key, 0))
         for key, count in _top(tally.targets, TARGETS)
         if count >= FEW_PORTS
     ]
@@ -124,33 +135,17 @@ def collect(root: Root, before: Sample | None, unread: Callable[[str, str], None
     return found
 
 
-def usable_ports(root: Root, listening: set[int]) -> tuple[bytearray, int | None]:
-    """Return a flag for every port in network order that connect() may choose, and how many there are.
-
-    A listener's port is in none of the flags: connections that it accepted all have it, and are not by connect().
-    """
-    flags = bytearray(1 << 16)
-    bounds = (root.read_text(RANGE) or "").split()
-    if len(bounds) != 2:
-        return flags, None
-    low, high = int(bounds[0]), int(bounds[1])
-    flags[low : high + 1] = b"\1" * (high + 1 - low)
-    for first, last in reserved(root.read_text(RESERVED) or ""):
-        flags[first : last + 1] = bytes(last + 1 - first)
-    number = flags.count(1)
-    if sys.byteorder == "little":  # port 0x1234 is 0x3412 in network order: a square of bytes, transposed
-        ours = bytes(flags)
-        for byte in range(256):
-            flags[byte::256] = ours[byte << 8 : byte + 1 << 8]
-    for port in listening:
-        flags[port] = 0
-    return flags, number
-
-
-def reserved(text: str) -> list[tuple[int, int]]:
-    """Parse ``8080,9148-9200``, as the kernel prints a bitmap of ports, into first and last ones."""
-    parts = [part.partition("-") for part in text.strip().split(",") if part.strip()]
-    return [(int(first), int(last or first)) for first, _, last in parts]
+def _count(root: Root, tally: Tally) -> str:
+    """Count all sockets but listeners; return why that ended early, if it did. Raises OSError, ValueError."""
+    began = time.monotonic()
+    seconds = fair(SECONDS)
+    for batch in tcpdiag.batches(root, tcpdiag.ALL & ~(1 << LISTEN)):
+        tally.add(batch)
+        if tally.number >= MOST:
+            return f"more than {MOST} sockets: the rest was not counted"
+        if time.monotonic() - began > seconds:
+            return f"budget: {seconds:.2g} s are over, {tally.number} sockets were counted"
+    return ""
 
 
 def _listener(row: Row, count: int | None, before: Sample | None, half_open: Counter[int]) -> Listener:
@@ -190,17 +185,17 @@ def _holders(root: Root, wanted: set[int], tally: Tally | None, unread: Callable
 def _groups(root: Root, waiting: list[Row], held: holders.Holders, before: Sample | None) -> list[CloseWait]:
     """Return the sockets in CLOSE_WAIT by process."""
     idle = tcpdiag.idle(root, 1 << CLOSE_WAIT, MOST_ASKED)
-    groups: Dict[int, List[Row]] = {}
+    groups: Dict[int, List[Row]] = defaultdict(list)
     for row in waiting:
-        groups.setdefault(held.of.get(row[-1], 0), []).append(row)
-    left = len(before.close_wait.difference(row[-1] for row in waiting)) if before else 0
+        groups[held.of.get(row[-1], 0)].append(row)
+    left = len(before.close_wait.difference([row[-1] for row in waiting])) if before else 0
     found = []
     for pid, rows in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:GROUPS]:
         one = CloseWait(len(rows), _peers(rows), _same(row[3] for row in rows))
         if pid:
             one.process, one.sockets = holders.process(root, pid), held.sockets[pid]
         if before:
-            one.increase = sum(row[-1] not in before.close_wait for row in rows) - left
+            one.increase = len({row[-1] for row in rows} - before.close_wait) - left
         times = sorted(idle[row[-1]] for row in rows if row[-1] in idle)
         if times:
             one.idle = [round(seconds, 1) for seconds in (times[0], times[len(times) // 2], times[-1])]
@@ -210,7 +205,7 @@ def _groups(root: Root, waiting: list[Row], held: holders.Holders, before: Sampl
 
 def _peers(rows: list[Row]) -> dict[str, int]:
     """Return the peers with the most of these sockets; with the port where that is one for all: it is the server."""
-    top = _top(Counter((row[0], row[6]) for row in rows), PEERS)
+    top = _top(Counter([(row[0], row[6]) for row in rows]), PEERS)
     found = {}
     for (family, address), count in top:
         port = _same(row[4] for row in rows if row[6] == address)
@@ -224,6 +219,6 @@ def _same(ports: Iterable[int]) -> int | None:
     return swapped(one.pop()) if len(one) == 1 else None
 
 
-def _top(counter: Counter, most: int) -> list:  # type: ignore[type-arg]
+def _top(counter: Dict, most: int) -> list:  # type: ignore[type-arg]
     """Return the largest; of equal ones the smaller key, so that two readings are alike."""
     return sorted(counter.items(), key=lambda item: (-item[1], item[0]))[:most]

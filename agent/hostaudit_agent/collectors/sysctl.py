@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hostaudit_agent import atboot
+from hostaudit_agent.budget import check
 from hostaudit_agent.collectors import UnreadableError
 from hostaudit_agent.snapshot import Knob, Sysctl
 from hostaudit_agent.sysctld import Configuration, Files, read
@@ -133,12 +134,28 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Sysc
     knobs = _Knobs(root, Configuration(files.lines), unread)
     for path in _paths(root):
         knobs.add(path, writable=None)
-    interfaces = [name for name in root.names(TOP + CONF) if name not in LEVELS]
+    interfaces, told = [name for name in root.names(TOP + CONF) if name not in LEVELS], _told(root)
+    # their modes are those of conf.all: one system call less for each of thousands
+    modes = {knob: knobs.found[f"net.ipv4.conf.all.{knob}"].writable for knob in PER_INTERFACE}
     for name in interfaces:
-        for knob in PER_INTERFACE:  # their modes are those of conf.all: one system call less for each of thousands
-            knobs.add(f"{CONF}/{name}/{knob}", writable=knobs.found[f"net.ipv4.conf.all.{knob}"].writable)
+        check()
+        known = told.get(name, {})
+        for knob, writable in modes.items():
+            knobs.add(f"{CONF}/{name}/{knob}", writable=writable, text=known.get(knob))
     at_boot = atboot.loaded(root) if files.applied_by.startswith("systemd") else None
     return Sysctl(knobs.found, _effective(knobs.found, interfaces), files.applied_by, files.not_applied, at_boot)
+
+
+def _told(root: Root) -> dict[str, dict[str, str]]:
+    """Return what the kernel tells of its interfaces at once; the files say the rest."""
+    if not root.live:
+        return {}
+    from hostaudit_agent import devconf  # noqa: PLC0415 - a captured tree has no kernel to ask
+
+    try:
+        return devconf.read()
+    except OSError:
+        return {}
 
 
 def name_of(path: str) -> str:
@@ -164,11 +181,14 @@ class _Knobs:
         self._root, self._configuration, self._unread = root, configuration, unread
         self._read_only = _read_only(root)
 
-    def add(self, path: str, *, writable: bool | None) -> None:
-        """Read one knob. With ``writable`` None its mode is asked for, and a knob that does not exist is kept."""
+    def add(self, path: str, *, writable: bool | None, text: str | None = None) -> None:
+        """Read one knob, unless its ``text`` is known already.
+
+        With ``writable`` None its mode is asked for, and a knob that does not exist is kept.
+        """
         name, optional = name_of(path), writable is not None
         try:
-            text = self._root.read_text(TOP + path)
+            text = self._root.read_text(TOP + path) if text is None else text
             if text is None and optional:
                 return  # the interface went away meanwhile
             if writable is None:

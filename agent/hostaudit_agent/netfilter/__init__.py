@@ -7,6 +7,8 @@
 ``nftread``, ``nftexpr``, ``nftrun``, ``nftrules``
     nf_tables through netlink: reading, expressions, running them, and what the rules mean; native rules as well as
     those that iptables-nft made. ``nftwords`` and ``nfttext`` show them.
+``paths``, ``ipttoobig``, ``nfttoobig``, ``nftpacket``
+    what becomes of the messages of path MTU discovery.
 ``xtmatch``
     matches and targets that both share. ``chains``: jumps between chains.
 ``census``

@@ -15,6 +15,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Tuple
 
+from hostaudit_agent.budget import fair
 from hostaudit_agent.netfilter.talkers import PROTOCOLS, Talkers
 from hostaudit_agent.netlink import HEADER_SIZE, attribute, attributes, header, walk
 from hostaudit_agent.snapshot import Census
@@ -96,7 +97,7 @@ def _scan(
     kinds: dict[Kind, int] = {}
     waiting: list[str] = []
     layouts: dict[tuple[int, int, int], Layout] = {}
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + fair(seconds)
     for buffer, size in nl.stream(CT_GET, request):
         try:
             limit -= _tally(buffer, size, layouts, kinds, waiting)

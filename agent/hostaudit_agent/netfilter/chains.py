@@ -6,8 +6,9 @@ there for good (goto), and a chain that ends returns to its caller.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, NamedTuple, Tuple, TypeVar, Union
+
+from hostaudit_agent.records import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

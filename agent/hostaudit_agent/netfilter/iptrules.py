@@ -7,6 +7,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from hostaudit_agent.budget import check
 from hostaudit_agent.netfilter import iptalter, ipttoobig, xtables, xtmatch
 from hostaudit_agent.netfilter.chains import DROPS, STATES, Fates, Found, Graph, Step
 from hostaudit_agent.snapshot import Rule
@@ -43,6 +44,7 @@ def judge(blob: Blob, reading: Reading) -> None:
     judgement = Judgement(blob, by_start)
     repeated: dict[tuple[str, str], int] = {}
     for chain, index, offset in table.candidates:
+        check()
         try:
             found = judgement.rule(chain, index, offset)
         except xtmatch.Unknown as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BACKEND = "iptables-legacy"
 INVERT_IN, INVERT_OUT, INVERT_FRAGMENT, INVERT_PROTOCOL = 1, 2, 32, 64
 F_FRAGMENT = 1
+_length = struct.Struct("=H").unpack_from
 STATE_FLAGS = 1 | 1 << 13  # XT_CONNTRACK_STATE and _ALIAS
 
 
@@ -69,8 +70,13 @@ class _Steps:
 
     def __call__(self, name: str) -> Iterator[Match]:
         chain, blob = self.judgement.by_name[name], self.judgement.blob
-        offset = chain.first
+        offset, data, next_at = chain.first, blob.data, blob.family.offsets + 2
+        number_at, invert_at = (80, 83) if self.packet.family == "ip" else (128, 132)
         for index in range(1, chain.rules + 1):
+            asked = data[offset + number_at]  # of two bytes, in the machine's order; no protocol needs the other one
+            if asked and asked != self.packet.protocol and not data[offset + invert_at] & INVERT_PROTOCOL:
+                offset += _length(data, offset + next_at)[0]  # what ``_meets`` says of it, of most rules, at less cost
+                continue
             entry = xtables.entry(blob, offset)
             offset += entry.length
             met = _meets(entry, self.packet)

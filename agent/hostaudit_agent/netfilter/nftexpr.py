@@ -7,14 +7,15 @@ registers and of set keys is what the kernel compares, byte by byte.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from hostaudit_agent.netlink import attribute, attributes, text, walk
+from hostaudit_agent.records import dataclass, field
 
 CODES = {0: "drop", 1: "accept", 3: "queue", -1: "continue", -2: "break", -3: "jump", -4: "goto", -5: "return"}
 SET_ANONYMOUS, SET_INTERVAL, SET_MAP = 1, 4, 8
 ELEMENT_END, ELEMENT_CATCHALL = 1, 2
+MOST_KNOWN = 2048
 
 
 class Expression(NamedTuple):
@@ -22,6 +23,10 @@ class Expression(NamedTuple):
 
     name: str
     data: dict[int, bytes]
+
+
+_known: Dict[bytes, Expression] = {}
+"""Expressions by their bytes."""
 
 
 class Verdict(NamedTuple):
@@ -69,11 +74,20 @@ class Outcome:
 
 
 def expressions(value: bytes) -> list[Expression]:
-    """Return the list in NFTA_RULE_EXPRESSIONS; OSError (EBADMSG) where it does not parse."""
+    """Return the list in NFTA_RULE_EXPRESSIONS; OSError (EBADMSG) where it does not parse.
+
+    Most expressions of ten thousand rules are the same ones again: each is taken apart once, and nobody changes them.
+    """
     found = []
     for _, element in walk(value):
-        parts = attributes(element)
-        found.append(Expression(text(parts.get(1, b"")), attributes(parts.get(2, b""))))
+        one = _known.get(element)
+        if one is None:
+            parts = attributes(element)
+            one = Expression(text(parts.get(1, b"")), attributes(parts.get(2, b"")))
+            if len(_known) >= MOST_KNOWN:  # counters are all different
+                _known.clear()
+            _known[element] = one
+        found.append(one)
     return found
 
 

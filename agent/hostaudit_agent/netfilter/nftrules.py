@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from hostaudit_agent.budget import check
 from hostaudit_agent.netfilter import nfttoobig
 from hostaudit_agent.netfilter.chains import DROPS, STATES, Fates, Found, Graph, Reading, Step
 from hostaudit_agent.netfilter.nftables import MALFORMED, PART
 from hostaudit_agent.netfilter.nftread import FAMILIES, Key, rule
 from hostaudit_agent.netfilter.nftrun import run
 from hostaudit_agent.netlink import attribute, text
+from hostaudit_agent.records import replace
 from hostaudit_agent.snapshot import Rule
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Judge:
 
     def _judge(self, raw: RawRule) -> list[Found[Rule]]:
         """Return the rule if it is one of those looked for, and note what could not be told."""
+        check()
         try:
             outcomes = {state: run(raw.program, state, self.sets(raw.key)) for state in STATES}
             outcome = outcomes["INVALID"]

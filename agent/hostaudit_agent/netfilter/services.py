@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import struct
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hostaudit_agent.netfilter import backends
@@ -28,6 +27,7 @@ from hostaudit_agent.netfilter.census import (
 from hostaudit_agent.netfilter.talkers import PROTOCOLS
 from hostaudit_agent.netlink import HEADER_SIZE, NETLINK_NETFILTER, Netlink, attribute, attributes, header
 from hostaudit_agent.presence import has_module
+from hostaudit_agent.records import dataclass, field
 from hostaudit_agent.snapshot import Backend
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ import socket
 import struct
 from typing import NamedTuple
 
+from hostaudit_agent.budget import check
 from hostaudit_agent.netfilter.xtmatch import VERDICTS, string
 
 SO_GET_INFO, SO_GET_ENTRIES = 64, 65
@@ -164,6 +165,8 @@ def outline(blob: Blob) -> Table:
             chains.append(chain)
         else:
             chain.entries += 1
+            if not chain.entries & 1023:
+                check()
             if first == 0:  # the standard target: a verdict, or the offset of another chain
                 if length < target_at + MATCH_HEADER + 4:
                     raise _malformed(blob, offset)

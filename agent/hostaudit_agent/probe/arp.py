@@ -12,8 +12,9 @@ import ipaddress
 import socket
 import struct
 import time
-from dataclasses import dataclass, field
 from typing import Any
+
+from hostaudit_agent.records import dataclass, field
 
 ETH_P_ARP = 0x0806
 REQUEST, REPLY = 1, 2

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import calendar
 import time
-from dataclasses import dataclass, field
 from typing import Iterator
+
+from hostaudit_agent.records import dataclass, field
 
 COMMON_NAME, ORGANIZATION, SUBJECT_ALT_NAME = b"\x55\x04\x03", b"\x55\x04\x0a", b"\x55\x1d\x11"
 AUTHORITY_ACCESS = b"\x2b\x06\x01\x05\x05\x07\x01\x01"

@@ -12,10 +12,10 @@ import socket
 import struct
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostaudit_agent.collectors import conntrack
+from hostaudit_agent.records import dataclass, field
 from hostaudit_agent.root import Root
 
 TYPES = {"A": 1, "AAAA": 28}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from hostaudit_agent.records import dataclass, field
 
 PORTS = (61000, 64999)
 """Beside net.ipv4.ip_local_port_range (32768-60999) and Kubernetes' node ports (30000-32767)."""

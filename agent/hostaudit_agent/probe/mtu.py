@@ -19,10 +19,10 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 from hostaudit_agent.probe import icmp
+from hostaudit_agent.records import dataclass
 
 IP_MTU_DISCOVER, IP_MTU, PMTUDISC_PROBE = 10, 14, 3
 IPV6_MTU_DISCOVER, IPV6_MTU = 23, 24

@@ -9,10 +9,10 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from hostaudit_agent.probe import der
+from hostaudit_agent.records import dataclass, field
 
 VERSIONS = (("TLSv1.2", ssl.TLSVersion.TLSv1_2), ("TLSv1.3", ssl.TLSVersion.TLSv1_3))
 MOST_NAMES = 100

@@ -50,7 +50,7 @@ def take(asked: dict[str, Any], root: Root) -> Snapshot:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit code."""
-    from hostaudit_agent.__main__ import as_json  # noqa: PLC0415 - it imports this module by name
+    from hostaudit_agent.document import as_json  # noqa: PLC0415 - it imports this module by name
 
     try:
         asked = json.loads(arguments[0])

@@ -59,6 +59,11 @@ class Transport(paramiko.Transport):  # type: ignore[misc] # as above
         wanted = [t for t in types if t in self._preferred_keys]
         self._preferred_keys = (*wanted, *(t for t in self._preferred_keys if t not in wanted))
 
+    def _filter_algorithm(self, type_: str) -> tuple[str, ...]:
+        """Return the algorithms of a kind. None is disabled, and paramiko asks for each kind of each host."""
+        wanted: tuple[str, ...] = getattr(self, f"_preferred_{type_}")
+        return wanted
+
     def handshake(self, seconds: float) -> None:
         """Exchange keys. Raises OSError, EOFError or paramiko.SSHException."""
         done = threading.Event()

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hostaudit_agent import budget
+from hostaudit_agent.budget import Budget
 from hostaudit_agent.collectors import conntrack
 from hostaudit_agent.netfilter import census, talkers
 from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attribute, header
@@ -17,6 +19,8 @@ from hostaudit_agent.root import Root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from hostaudit_agent.snapshot import Census
 
 NESTED = 0x8000
 
@@ -162,17 +166,38 @@ def test_only_the_waiting_ones_unless_asked(filled: Any, monkeypatch: pytest.Mon
     def unread(part: str, reason: str) -> None:
         raise AssertionError(f"{part}: {reason}")
 
+    def counted(*, asked: bool = False) -> Census | None:
+        found = conntrack.collect(Root(), None, unread)
+        conntrack.later(Root(), found, unread, census=asked)
+        return found.census
+
     with filled.entered():
-        quick = conntrack.collect(Root(), None, unread).census
-        whole = conntrack.collect(Root(), None, unread, census=True).census
+        quick = counted()
+        whole = counted(asked=True)
         monkeypatch.setattr(conntrack, "CENSUS_FILL", 1e-6)
-        full = conntrack.collect(Root(), None, unread).census
+        full = counted()
         monkeypatch.undo()
         monkeypatch.setattr(conntrack, "ONE_SIDED_ENTRIES", 3)
-        none = conntrack.collect(Root(), None, unread).census
+        none = counted()
+
     assert quick is not None
     assert whole is not None
     assert (quick.entries, quick.truncated, len(quick.one_sided)) == (0, True, 4)
     assert (whole.entries, whole.truncated, whole.one_sided) == (len(TABLE), False, quick.one_sided)
     assert full == whole
     assert none is None
+
+
+@pytest.mark.lab
+def test_without_time_the_census_alone_is_missing(filled: Any) -> None:
+    said: list[str] = []
+    with filled.entered():
+        found = conntrack.collect(Root(), None, lambda part, why: said.append(f"{part}: {why}"))
+        budget.begin(Budget(cpu=0.001))
+        try:
+            conntrack.later(Root(), found, lambda part, why: said.append(f"{part}: {why}"), census=True)
+        finally:
+            budget.end()
+    assert found.count == len(TABLE)
+    assert found.census is None
+    assert said == ["census: budget: 0.001 s of CPU time are used up"]

@@ -144,7 +144,9 @@ def host(netns: Callable[[], Any]) -> Any:
 
 def collect(space: Any, before: object = None, *, census: bool = False) -> Any:
     with space.entered():
-        return conntrack.collect(Root(), before, refuse, census=census)
+        found = conntrack.collect(Root(), before, refuse)
+        conntrack.later(Root(), found, refuse, census=census)
+        return found
 
 
 def by_tool(space: Any) -> dict[str, int]:
