@@ -54,7 +54,7 @@ molecule-vm: $(VENV)/.roles lab-packages ## what only virtual machines show: who
 molecule-broken: $(VENV)/.roles lab-packages ## roles that are broken on purpose: the scenarios must fail
 	$(BIN)/python tools/molecule_broken.py
 
-consumers: $(VENV)/.dev ## reports against their consumers: a browser, node_exporter, schemas of JUnit and SARIF
+consumers: $(VENV)/.dev ## reports against their consumers: a browser, node_exporter, promtool, schemas of JUnit and SARIF
 	VENV=$(VENV) tools/consumers
 
 soak: $(VENV)/.dev lab-packages ## faults at every point of changes, for LAB_SOAK seconds (600); LAB_SEED repeats them
