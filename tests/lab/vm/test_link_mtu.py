@@ -94,7 +94,7 @@ def tell(told: Story) -> Story:
     name, only = told.name, ("--limit", told.name, "--diff")
     address = hosts.script(name, "ip -o -4 addr show eth0 | awk '{ print $4 }'").strip()
     hosts.script(name, f"address={address}\n{PROGRAMS[name]}")
-    reboot(name)
+    restart(name)
     told.look("before")
     told.plays["check"] = remediate(["link_mtu"], WANTED | PATIENT, "--check", *only)
     told.look("checked")
@@ -102,11 +102,18 @@ def tell(told: Story) -> Story:
     told.plays["change"] = remediate(["link_mtu"], WANTED | PATIENT | change, *only)
     told.look("changed")
     told.plays["again"] = remediate(["link_mtu"], WANTED | PATIENT, *only)
-    reboot(name)
+    restart(name)
     told.look("rebooted")
     told.plays["undo"] = play("rollback.yml", change | PATIENT, *only)
     told.look("undone")
     return told
+
+
+def restart(name: str) -> None:
+    """Reboot, and wait until the interfaces are configured: networkd goes on after systemd has started everything."""
+    reboot(name)
+    up = "ip -o link show br7 2>/dev/null || :"
+    hosts.wait(lambda: "LOWER_UP" in hosts.script(name, up), 300, f"br7 of {name} does not come up")
 
 
 def mtus(lines: list[str]) -> dict[str, str]:
