@@ -18,6 +18,8 @@ from labkit import hosts
 from labkit.audit import Audit, run_hostaudit, write_inventory
 from roles.play import Played, ok, play
 
+pytestmark = pytest.mark.long
+
 NAMES = {"b11": "bullseye", "b12": "bookworm", "b13": "trixie"}
 BURST = 1240
 TICK = 10
@@ -45,8 +47,6 @@ fi
 """
 SYN_ACKS = """\
 import socket, struct, sys
-
-pytestmark = pytest.mark.long
 def total(data):
     n = sum(struct.unpack("!%dH" % (len(data) // 2), data))
     n = (n >> 16) + (n & 0xFFFF)
