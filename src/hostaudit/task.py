@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hostaudit.login import Flags
+from hostaudit_agent.budget import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ class CollectOptions:
     def arguments(self) -> tuple[str, ...]:
         """The agent's command line. Its budget ends before our patience does: a part of an answer is worth more."""
         wall = max(1.0, IN_TIME * (self.seconds - self.interval))
-        budget = f"wall={wall:g},answer={self.max_output / (1 << 20):g}"
+        cpu = max(Budget().cpu, wall * Budget().cpu / Budget().wall)  # who waits longer knows that the host is slow
+        budget = f"wall={wall:g},cpu={cpu:g},answer={self.max_output / (1 << 20):g}"
         chosen = (("--all-netns", self.all_netns), ("--census", self.census))
         return ("--interval", f"{self.interval:g}", "--budget", budget, *(name for name, on in chosen if on))

@@ -30,7 +30,9 @@ def test_a_host_answers_whatever_its_shell_prints_around(fleet: Fleet, agent: by
     result = fleet.collected(fleet.host(user), agent)
     assert result.snapshot.privileged is False
     assert result.snapshot.platform is not None
-    assert result.snapshot.platform.hostname == "--interval 0 --budget wall=2.4,answer=8", "0.8 of the run timeout"
+    assert result.snapshot.platform.hostname == "--interval 0 --budget wall=2.4,cpu=10,answer=8", (
+        "0.8 of the run timeout"
+    )
 
 
 def test_many_hosts_keep_their_order_and_progress_is_told(fleet: Fleet, agent: bytes) -> None:

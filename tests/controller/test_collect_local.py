@@ -16,17 +16,18 @@ HERE = Host("here", (), {"ansible_connection": "local"})
 
 
 @pytest.mark.parametrize(
-    ("options", "wall"),
+    ("options", "wall", "cpu"),
     [
-        (CollectOptions(), 24),
-        (CollectOptions(interval=300), 24),
-        (CollectOptions(interval=2, run_timeout=12), 8),
-        (CollectOptions(interval=0, run_timeout=1), 1),
+        (CollectOptions(), 24, 10),
+        (CollectOptions(interval=300), 24, 10),
+        (CollectOptions(interval=2, run_timeout=12), 8, 10),
+        (CollectOptions(interval=0, run_timeout=1), 1, 10),
+        (CollectOptions(interval=0, run_timeout=300), 240, 100),
     ],
 )
-def test_the_agents_time_ends_before_our_patience(options: CollectOptions, wall: int) -> None:
+def test_the_agents_time_ends_before_our_patience(options: CollectOptions, wall: int, cpu: int) -> None:
     words = options.arguments
-    assert words[words.index("--budget") + 1] == f"wall={wall},answer=8"
+    assert words[words.index("--budget") + 1] == f"wall={wall},cpu={cpu},answer=8"
 
 
 def test_this_machine_is_read_without_ssh(fake_agent: Callable[[str], bytes]) -> None:
@@ -34,7 +35,7 @@ def test_this_machine_is_read_without_ssh(fake_agent: Callable[[str], bytes]) ->
     (result,) = collect([HERE], fake_agent(""), options)
     assert isinstance(result, Collected), result
     assert result.snapshot.platform is not None
-    assert result.snapshot.platform.hostname == "--interval 0.5 --budget wall=24,answer=8 --all-netns --census"
+    assert result.snapshot.platform.hostname == "--interval 0.5 --budget wall=24,cpu=10,answer=8 --all-netns --census"
     assert result.snapshot.privileged == (os.geteuid() == 0)
 
 
