@@ -9,7 +9,7 @@ from labkit.audit import run_hostaudit, write_inventory
 
 NAME = "vm12"
 # more than the unit may have, and less than the machine has: the kernel refuses an obvious overcommit without a kill
-KILL = "systemd-run -q --wait -u hog -p MemoryMax=20M -p MemorySwapMax=0 python3 -c 'bytearray(10**8)' || :\n"
+KILL = "systemd-run -q --wait --collect -u hog -p MemoryMax=20M -p MemorySwapMax=0 python3 -c 'bytearray(10**8)' || :\n"
 
 
 @pytest.fixture(scope="module")
