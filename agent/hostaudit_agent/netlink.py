@@ -43,6 +43,7 @@ DONE_SIZE = 20
 
 header = Struct("=IHHII")  # length, type, flags, sequence, port
 attribute_header = Struct("=HH")  # length with header, type
+_head = Struct("=IH")
 _status = Struct("=i")
 
 
@@ -210,6 +211,22 @@ def _raise_status(buffer: bytearray, start: int, end: int) -> None:
     code = -_status.unpack_from(buffer, start)[0]
     if code > 0:
         raise OSError(code, os.strerror(code))
+
+
+def payloads(buffer: bytearray, size: int, wanted: int, least: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the payload of each message of one type in a datagram of ``stream``.
+
+    Payloads of fewer than ``least`` bytes, those of the type's fixed header, are passed over. A message that is cut
+    short ends the walk.
+    """
+    offset = 0
+    while offset + HEADER_SIZE <= size:
+        length, kind = _head.unpack_from(buffer, offset)
+        if length < HEADER_SIZE or offset + length > size:
+            return
+        if kind == wanted and length >= HEADER_SIZE + least:
+            yield offset + HEADER_SIZE, offset + length
+        offset += (length + 3) & ~3
 
 
 def walk(buffer: bytes, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hostaudit_agent import tunnels
 from hostaudit_agent.collectors import UnreadableError
-from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attribute, attributes, header, text
+from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attribute, attributes, payloads, text
 from hostaudit_agent.snapshot import Link, LinkTable
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _defaults(nl: Netlink, family: int, unread: Callable[[str, str], None]) -> l
     found: list[Default] = []
     seen = 0
     for buffer, size in nl.stream(RTM_GETROUTE, _route.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        for start, end in _messages(buffer, size):
+        for start, end in payloads(buffer, size, RTM_NEWROUTE, _route.size):
             seen += 1
             if buffer[start + 1] == 0 and buffer[start + 7] == RTN_UNICAST:  # dst length, type
                 found += _ways(family, bytes(buffer[start:end]))
@@ -161,17 +161,6 @@ def _defaults(nl: Netlink, family: int, unread: Callable[[str, str], None]) -> l
             unread("routes", f"more than {MOST_ROUTES} routes: default routes of further tables are not seen")
             break
     return sorted(found)
-
-
-def _messages(buffer: bytearray, size: int) -> Iterator[tuple[int, int]]:
-    offset = 0
-    while offset + header.size <= size:
-        length, kind = header.unpack_from(buffer, offset)[:2]
-        if length < header.size or offset + length > size:
-            return
-        if kind == RTM_NEWROUTE and length >= header.size + _route.size:
-            yield offset + header.size, offset + length
-        offset += (length + 3) & ~3
 
 
 def _ways(family: int, payload: bytes) -> Iterator[Default]:

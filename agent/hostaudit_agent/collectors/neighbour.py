@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hostaudit_agent import fib
 from hostaudit_agent.collectors import UnreadableError
-from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attributes, header
+from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attributes, payloads
 from hostaudit_agent.snapshot import Neighbour, NeighbourTable
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _routers(nl: Netlink, family: int) -> set[str]:
     """Return the next routers of default routes; they stand at the front of each table."""
     found: set[str] = set()
     for buffer, size in nl.stream(RTM_GETROUTE, fib.route_header.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        for start, end in _payloads(buffer, size, RTM_NEWROUTE):
+        for start, end in payloads(buffer, size, RTM_NEWROUTE, fib.route_header.size):
             if buffer[start + 1] == 0:
                 a = attributes(bytes(buffer[start:end]), fib.route_header.size)
                 gateway = a.get(fib.RTA_GATEWAY, b"")
@@ -88,16 +88,5 @@ def _routers(nl: Netlink, family: int) -> set[str]:
 
 def _messages(nl: Netlink, family: int) -> Iterator[bytes]:
     for buffer, size in nl.stream(RTM_GETNEIGH, _message.pack(family, 0, 0, 0, 0)):
-        for start, end in _payloads(buffer, size, RTM_NEWNEIGH):
+        for start, end in payloads(buffer, size, RTM_NEWNEIGH, _message.size):
             yield bytes(buffer[start:end])
-
-
-def _payloads(buffer: bytearray, size: int, wanted: int) -> Iterator[tuple[int, int]]:
-    offset = 0
-    while offset + header.size <= size:
-        length, kind = header.unpack_from(buffer, offset)[:2]
-        if length < header.size or offset + length > size:
-            return
-        if kind == wanted and length >= header.size + _message.size:
-            yield offset + header.size, offset + length
-        offset += (length + 3) & ~3

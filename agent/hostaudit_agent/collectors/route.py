@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hostaudit_agent import fib
 from hostaudit_agent.collectors import UnreadableError
-from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, header
+from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, payloads
 from hostaudit_agent.snapshot import PolicyRule, Route, RouteTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from hostaudit_agent.root import Root
 
@@ -58,7 +58,7 @@ def _routes(nl: Netlink, family: int, table: RouteTable, names: fib.Names) -> No
     learned: list[bytes] = []
     seen = total = 0
     for buffer, size in nl.stream(RTM_GETROUTE, fib.route_header.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        for start, end in _messages(buffer, size):
+        for start, end in payloads(buffer, size, RTM_NEWROUTE, fib.route_header.size):
             seen += 1
             if buffer[start + 4] == LOCAL or buffer[start + 7] not in SHOWN:
                 continue
@@ -89,15 +89,3 @@ def _rules(nl: Netlink, family: int, table: RouteTable, names: fib.Names) -> Non
     if len(messages) > RULES:
         table.truncated.append("rules")
     table.rules += sorted(rules, key=lambda rule: rule.priority)
-
-
-def _messages(buffer: bytearray, size: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the payload of each route of a datagram."""
-    offset = 0
-    while offset + header.size <= size:
-        length, kind = header.unpack_from(buffer, offset)[:2]
-        if length < header.size or offset + length > size:
-            return
-        if kind == RTM_NEWROUTE and length >= header.size + fib.route_header.size:
-            yield offset + header.size, offset + length
-        offset += (length + 3) & ~3

@@ -14,7 +14,7 @@ import struct
 from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_ntop, inet_pton
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attribute, attributes, header, text
+from hostaudit_agent.netlink import NETLINK_ROUTE, Netlink, attribute, attributes, payloads, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,25 +81,15 @@ def _routes(nl: Netlink, family: int) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield type, prefix length, interface and destination of routes, the first ones."""
     seen = 0
     for buffer, size in nl.stream(RTM_GETROUTE, _route.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)):
-        for payload in _messages(buffer, size, RTM_NEWROUTE):
+        for start, end in payloads(buffer, size, RTM_NEWROUTE, _route.size):
             seen += 1
+            payload = bytes(buffer[start:end])
             if payload[7] in (RTN_UNICAST, *REFUSING):
                 a = attributes(payload, _route.size)
                 index = struct.unpack("=I", a[RTA_OIF])[0] if RTA_OIF in a else 0
                 yield payload[7], payload[1], index, a.get(RTA_DST, bytes(4 if family == AF_INET else 16))
         if seen > MOST_ROUTES:
             return
-
-
-def _messages(buffer: bytearray, size: int, wanted: int) -> Iterator[bytes]:
-    offset = 0
-    while offset + header.size <= size:
-        length, kind = header.unpack_from(buffer, offset)[:2]
-        if length < header.size or offset + length > size:
-            return
-        if kind == wanted:
-            yield bytes(buffer[offset + header.size : offset + length])
-        offset += (length + 3) & ~3
 
 
 def dead(addresses: Iterable[str]) -> dict[str, str]:
@@ -129,8 +119,9 @@ def _failed(nl: Netlink) -> set[str]:
     """Return the neighbours that do not answer."""
     found, seen = set(), 0
     for buffer, size in nl.stream(RTM_GETNEIGH, _neighbour.pack(AF_UNSPEC, 0, 0, 0, 0)):
-        for payload in _messages(buffer, size, RTM_NEWNEIGH):
+        for start, end in payloads(buffer, size, RTM_NEWNEIGH, _neighbour.size):
             seen += 1
+            payload = bytes(buffer[start:end])
             family, _, state, _, _ = _neighbour.unpack_from(payload)
             raw = attributes(payload, _neighbour.size).get(NDA_DST, b"")
             if state & (FAILED | INCOMPLETE) and len(raw) == {AF_INET: 4, AF_INET6: 16}.get(family):

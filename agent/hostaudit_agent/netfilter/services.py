@@ -25,7 +25,7 @@ from hostaudit_agent.netfilter.census import (
     tuple_text,
 )
 from hostaudit_agent.netfilter.talkers import PROTOCOLS
-from hostaudit_agent.netlink import HEADER_SIZE, NETLINK_NETFILTER, Netlink, attribute, attributes, header
+from hostaudit_agent.netlink import NETLINK_NETFILTER, Netlink, attribute, attributes, payloads
 from hostaudit_agent.presence import has_module
 from hostaudit_agent.records import dataclass, field
 from hostaudit_agent.snapshot import Backend
@@ -116,15 +116,9 @@ def _flows() -> dict[str, dict[str, int]]:
     looked_at, deadline = 0, time.monotonic() + SECONDS
     with Netlink(NETLINK_NETFILTER) as nl:
         for buffer, size in nl.stream(CT_GET, request):
-            offset = 0
-            while offset + HEADER_SIZE <= size:
-                length, kind = header.unpack_from(buffer, offset)[:2]
-                if length < HEADER_SIZE or offset + length > size:
-                    break
-                if kind == CT_NEW:
-                    looked_at += 1
-                    _note(attributes(bytes(buffer[offset + HEADER_SIZE + len(NFGENMSG) : offset + length])), found)
-                offset += (length + 3) & ~3
+            for start, end in payloads(buffer, size, CT_NEW, len(NFGENMSG)):
+                looked_at += 1
+                _note(attributes(bytes(buffer[start + len(NFGENMSG) : end])), found)
             if looked_at >= MOST_ENTRIES or time.monotonic() > deadline:
                 break
     return found
