@@ -7,9 +7,8 @@ default, PostgreSQL by URL; unlike the journal it may be thinned out, and is by 
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
@@ -19,44 +18,23 @@ from hostaudit.history import store
 from hostaudit.history.pack import deflate, inflate
 from hostaudit.history.read import Reader, Stored, at, moment
 from hostaudit.history.tables import HOST, TOLD
-from hostaudit.journal.engine import Database, connect, default_url
+from hostaudit.journal.opened import Opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from hostaudit.journal.engine import Database
     from hostaudit.model import Collected, Run
 
 __all__ = ["History", "Reader", "Stored", "at", "moment"]
 
 
-class History:
-    """An open history; close it, or use it in a ``with``. Every method raises JournalError."""
+class History(Opened):
+    """An open history, in the journal's database; used and closed as a journal. Every method raises JournalError."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        super().__init__(database)
         self.read = Reader(database)
-
-    @classmethod
-    def open(
-        cls, url: str | None = None, *, readonly: bool = False, environ: Mapping[str, str] | None = None
-    ) -> History:
-        """Open the history in the journal's database (by default this user's own file), as ``Journal.open``."""
-        return cls(connect(url or default_url(os.environ if environ is None else environ), readonly=readonly))
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._database.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property
-    def where(self) -> str:
-        """Say which database it is, without password."""
-        return self._database.where
 
     def store(self, run: Run, answers: Iterable[Collected], kind: str = "run") -> Stored:
         """Write a run."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import DBAPIError
 
 from hostaudit.errors import JournalError, JournalUsageError
 from hostaudit.journal import lock as locks
-from hostaudit.journal.engine import Database, connect, default_url
 from hostaudit.journal.entry import GENESIS, Actor, Entry, Kind, digest, entry_of, row_of, told
+from hostaudit.journal.opened import Opened
 from hostaudit.journal.tables import JOURNAL
 from hostaudit.journal.verify import Head, Verdict, walk
 
@@ -27,36 +26,8 @@ PAGE = 500
 """Entries read at once; between two pages no transaction is open."""
 
 
-class Journal:
+class Journal(Opened):
     """An open journal; close it, or use it in a ``with``. Every method raises JournalError."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    @classmethod
-    def open(
-        cls, url: str | None = None, *, readonly: bool = False, environ: Mapping[str, str] | None = None
-    ) -> Journal:
-        """Open the journal at ``url`` (by default this user's own file) and bring its schema up to date.
-
-        ``readonly`` needs no permission to write, creates nothing and changes no schema.
-        """
-        return cls(connect(url or default_url(os.environ if environ is None else environ), readonly=readonly))
-
-    def close(self) -> None:
-        """Close every connection."""
-        self._database.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property
-    def where(self) -> str:
-        """Say which journal it is, without password."""
-        return self._database.where
 
     def append(self, entry: Entry) -> Entry:
         """Write the entry at the end and return it as stored: redacted, with id, sequence and hash.
