@@ -37,13 +37,7 @@ def traced(options: Mapping[str, Any]) -> Trace:
     """Listen and connect; judge what was heard."""
     started = datetime.now(UTC)
     with Progress(quiet=options["quiet"], verbose=0) as progress:
-        hosts, configured = inventory.read(
-            options["inventory"],
-            limit=options["limit"],
-            extra_vars=options["extra_vars"],
-            vault_password_file=options["vault_password_file"],
-            notice=progress.notice,
-        )
+        hosts, configured = inventory.chosen(options, progress.notice)
         target = _target(options["target"])
         client = _client(options["from_"], hosts)
         collecting = options["collecting"](configured)

@@ -164,13 +164,7 @@ def _read(options: Mapping[str, Any]) -> tuple[list[Answer], Short | None] | Non
     from hostaudit.progress import Progress
 
     with Progress(quiet=options["quiet"], verbose=options["verbose"]) as progress:
-        hosts, configured = inventory.read(
-            options["inventory"],
-            limit=options["limit"],
-            extra_vars=options["extra_vars"],
-            vault_password_file=options["vault_password_file"],
-            notice=progress.notice,
-        )
+        hosts, configured = inventory.chosen(options, progress.notice)
         if options["list_hosts"]:
             emit("".join(f"{host.name}\n" for host in hosts))
             return None

@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 
 from hostaudit.commands.auditing import policy, style
-from hostaudit.commands.options import collect_options
+from hostaudit.commands.options import reading_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import PolicyError, UsageError
 
@@ -129,15 +129,8 @@ def surroundings(options: Mapping[str, Any]) -> Iterator[Context]:
         fleet=options["fleet"],
     )
     say = _quiet if options["quiet"] else _say
-    hosts, configured = inventory.read(
-        options["inventory"],
-        limit=options["limit"],
-        extra_vars=options["extra_vars"],
-        vault_password_file=options["vault_password_file"],
-        notice=say,
-    )
-    reading = {**options, "interval": ways.verify, "all_netns": False, "census": False}
-    collecting = collect_options(reading, configured)
+    hosts, configured = inventory.chosen(options, say)
+    collecting = reading_options(options, configured, ways.verify)
     settings = Settings(
         inventory=tuple(str(Path(s).expanduser()) if "," not in s else s for s in options["inventory"]),
         forks=options["forks"],

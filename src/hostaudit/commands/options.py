@@ -107,6 +107,14 @@ def collect_options(options: Mapping[str, Any], configured: Flags) -> CollectOpt
     )
 
 
+def reading_options(options: Mapping[str, Any], configured: Flags, interval: float = 0.0) -> CollectOptions:
+    """Return ``collect_options`` for a command that has no options of its own for what the agent reads.
+
+    That is this network namespace without a census, and once, or twice with ``interval`` seconds between.
+    """
+    return collect_options({**options, "interval": interval, "all_netns": False, "census": False}, configured)
+
+
 def _become_password(options: Mapping[str, Any]) -> str:
     if options["become_password_file"]:
         file = Path(options["become_password_file"])

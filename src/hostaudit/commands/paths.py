@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hostaudit.commands.auditing import UNREACHABLE, policy, style
-from hostaudit.commands.options import VARIABLES, collect_options, connection_options
+from hostaudit.commands.options import VARIABLES, connection_options, reading_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
@@ -82,15 +82,8 @@ def _read(options: Mapping[str, Any]) -> list[Node]:
     from hostaudit.progress import Progress
 
     with Progress(quiet=options["quiet"], verbose=0) as progress:
-        hosts, configured = inventory.read(
-            options["inventory"],
-            limit=options["limit"],
-            extra_vars=options["extra_vars"],
-            vault_password_file=options["vault_password_file"],
-            notice=progress.notice,
-        )
-        reading = {**options, "interval": 0.0, "all_netns": False, "census": False}
-        nodes = sensors.read(hosts, collect_options(reading, configured), progress.notice)
+        hosts, configured = inventory.chosen(options, progress.notice)
+        nodes = sensors.read(hosts, reading_options(options, configured), progress.notice)
     return sorted(nodes, key=lambda node: node.name)
 
 

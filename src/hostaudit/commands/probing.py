@@ -14,7 +14,7 @@ import click
 from hostaudit import __version__
 from hostaudit.audit import stamp
 from hostaudit.commands.auditing import UNREACHABLE, style
-from hostaudit.commands.options import collect_options
+from hostaudit.commands.options import reading_options
 from hostaudit.commands.run import FINDINGS
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import InventoryError, UsageError
@@ -106,15 +106,8 @@ def sources(options: Mapping[str, Any]) -> tuple[From, list[Host]]:
     everything: list[Host] = []
     configured = Flags()
     if options["inventory"]:
-        everything, configured = inventory.read(
-            options["inventory"],
-            limit=options["limit"],
-            extra_vars=options["extra_vars"],
-            vault_password_file=options["vault_password_file"],
-            notice=notice,
-        )
-    settings = {**options, "interval": 0.0, "all_netns": False, "census": False}
-    return From(tuple(chosen), here(options["from_"]), collect_options(settings, configured), notice), everything
+        everything, configured = inventory.chosen(options, notice)
+    return From(tuple(chosen), here(options["from_"]), reading_options(options, configured), notice), everything
 
 
 def notices(options: Mapping[str, Any]) -> Callable[[str], None]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hostaudit.commands.auditing import UNREACHABLE, style
-from hostaudit.commands.options import VARIABLES, collect_options, connection_options
+from hostaudit.commands.options import VARIABLES, connection_options, reading_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from hostaudit.trace.document import Trace
 
 FAILING = 8
-READING = {"interval": 0.0, "all_netns": False, "census": False}
 
 
 @click.command("trace", context_settings=VARIABLES)
@@ -115,7 +114,7 @@ def command(**options: Any) -> int:
     said = {name: escaped(f"--{name}", options[name]) for name in ("send", "expect") if options[name]}
 
     def collecting(configured: Flags) -> CollectOptions:
-        return collect_options({**options, **READING}, configured)
+        return reading_options(options, configured)
 
     trace = traced({**options, **said, "collecting": collecting})
     if options["pcap"]:

@@ -78,6 +78,11 @@ def read(
         return hosts, flags.result() if flags else Flags()
 
 
+def chosen(options: Mapping[str, Any], notice: Callable[[str], None]) -> tuple[list[Host], Flags]:
+    """Return ``read`` of what the options of a command choose: -i, --limit, -e and --vault-password-file."""
+    return read(options["inventory"], options["limit"], options["extra_vars"], options["vault_password_file"], notice)
+
+
 def configured() -> Flags:
     """Return what ansible.cfg and ANSIBLE_* variables say about connections, which is what Ansible's users expect.
 
