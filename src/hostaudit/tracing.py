@@ -119,7 +119,7 @@ def _wanted(options: Mapping[str, Any], target: Addressed, first: int) -> tcp.Re
         interval=options["every"],
         timeout=options["wait"],
         first=first,
-        send=options["send"] or "",
-        expect=options["expect"] or "",
+        send=options["send"],
+        expect=options["expect"],
         parallel=options["count"],
     )

@@ -139,5 +139,4 @@ def _listing(rule: Rule) -> str:
     chain, table = _say.quote(rule.chain), _say.quote(rule.table)
     if rule.backend == "nftables":
         return f"nft list chain {rule.family} {table} {chain}"
-    tool = ("ip6tables" if rule.family == "ip6" else "iptables") + rule.backend.removeprefix("iptables")
-    return f"{tool} -t {table} -nvxL {chain}"
+    return f"{_say.iptables(rule)} -t {table} -nvxL {chain}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
-    from hostaudit_agent.snapshot import Sysctl
+    from hostaudit_agent.snapshot import Rule, Sysctl, TooBigDrop
 
 quote = shlex.quote
 """Names of interfaces and chains come from the host: none of them may become part of a command."""
@@ -31,6 +31,11 @@ def shell(view: View, command: str) -> str:
     name = quote(rest.partition(" ")[0] if kind == "pid" else rest)
     enter = f"nsenter -t {name} -n" if kind == "pid" else f"ip netns exec {name}"
     return f"{enter} sh -c {quote(command)}"
+
+
+def iptables(rule: Rule | TooBigDrop) -> str:
+    """Return the program that shows a rule of iptables: ``ip6tables-legacy``; no suffix where there is only one."""
+    return ("ip6tables" if rule.family == "ip6" else "iptables") + rule.backend.removeprefix("iptables")
 
 
 def twice(command: str, seconds: int = 5) -> str:

@@ -129,8 +129,7 @@ def _listing(drop: TooBigDrop) -> str:
     chain, table = _say.quote(drop.chain), _say.quote(drop.table)
     if drop.backend == "nftables":
         return f"nft -a list table inet {table} 2>/dev/null || nft -a list table {drop.family} {table}"
-    tool = ("ip6tables" if drop.family == "ip6" else "iptables") + drop.backend.removeprefix("iptables")
-    return f"{tool} -t {table} -nvxL {chain}"
+    return f"{_say.iptables(drop)} -t {table} -nvxL {chain}"
 
 
 def _advice(drop: TooBigDrop) -> str:

@@ -70,9 +70,7 @@ def evaluate(view: View) -> Finding:
         cause = "be_liberal was set after kube-proxy started"
     else:
         return passed("KUBE-FORWARD drops INVALID, and nothing says that a path is asymmetric", **evidence)
-    tools = dict.fromkeys(
-        ("ip6tables" if rule.family == "ip6" else "iptables") + rule.backend.removeprefix("iptables") for rule in rules
-    )
+    tools = dict.fromkeys(_say.iptables(rule) for rule in rules)
     return view.fail(
         Grade.ACTIVE if active else Grade.RISK,
         summary,

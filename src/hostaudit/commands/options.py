@@ -80,6 +80,34 @@ def connection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def exchange_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what is said once a connection stands, --send and --expect; both become bytes as Latin-1."""
+    send = click.option(
+        "--send",
+        default="",
+        metavar="TEXT",
+        callback=_bytes,
+        help="Send this once connected; \\r, \\n and \\xNN are understood.",
+    )
+    expect = click.option(
+        "--expect",
+        default="",
+        metavar="TEXT",
+        callback=_bytes,
+        help="The reply has to contain this; otherwise it is a failure.",
+    )
+    return send(expect(function))
+
+
+def _bytes(context: click.Context, option: click.Parameter, text: str) -> str:
+    """Return the bytes of a text as Latin-1, with its backslash sequences resolved."""
+    del context
+    try:
+        return text.encode("utf-8").decode("unicode_escape").encode("latin-1").decode("latin-1")
+    except UnicodeError as problem:
+        raise UsageError(f"--{option.name} {text!r}: a backslash sequence that is none: {problem}") from None
+
+
 def collect_options(options: Mapping[str, Any], configured: Flags) -> CollectOptions:
     """Turn the options into what ``collect`` takes. Asks for sudo's password where that was wanted.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hostaudit.commands.options import VARIABLES, connection_options
-from hostaudit.commands.probing import escaped, links, probe_options, probed, sources
+from hostaudit.commands.options import VARIABLES, connection_options, exchange_options
+from hostaudit.commands.probing import links, probe_options, probed, sources
 from hostaudit.errors import UsageError
 from hostaudit.probe import mtu as sizes
 from hostaudit.probe import others, targets
@@ -67,8 +67,7 @@ def command() -> None:
     help="How long to wait for the SYN-ACK, and again for the end or the reply.",
 )
 @click.option("--source-ports", metavar="A-B", default="61000-64999", show_default=True, help="Ports to connect from.")
-@click.option("--send", default="", metavar="TEXT", help="Send this once connected; \\r, \\n and \\xNN are understood.")
-@click.option("--expect", default="", metavar="TEXT", help="The reply has to contain this; otherwise it is a failure.")
+@exchange_options
 @probe_options
 @connection_options
 def tcp(**options: Any) -> int:
@@ -85,8 +84,8 @@ def tcp(**options: Any) -> int:
         options["every"],
         options["wait"],
         _ports(options["source_ports"]),
-        escaped("--send", options["send"]),
-        escaped("--expect", options["expect"]),
+        options["send"],
+        options["expect"],
     )
     named = _typed(options["target"])
     where, hosts = sources(options)

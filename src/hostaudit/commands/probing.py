@@ -85,14 +85,6 @@ def probe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def escaped(option: str, text: str) -> str:
-    """Return the bytes of a text as Latin-1, with its backslash sequences resolved."""
-    try:
-        return text.encode("utf-8").decode("unicode_escape").encode("latin-1").decode("latin-1")
-    except UnicodeError as problem:
-        raise UsageError(f"{option} {text!r}: a backslash sequence that is none: {problem}") from None
-
-
 def sources(options: Mapping[str, Any]) -> tuple[From, list[Host]]:
     """Return where to ask from, and all hosts of the inventory (whose variables name targets).
 

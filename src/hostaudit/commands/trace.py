@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hostaudit.commands.auditing import UNREACHABLE, style
-from hostaudit.commands.options import VARIABLES, connection_options, reading_options
+from hostaudit.commands.options import VARIABLES, connection_options, exchange_options, reading_options
 from hostaudit.commands.stdout import emit
 from hostaudit.errors import UsageError
 
@@ -52,8 +52,7 @@ FAILING = 8
     help="How long to wait for the SYN-ACK, and again for the end or the reply; above 1 s one retransmission is seen, "
     "above 3 s two.",
 )
-@click.option("--send", metavar="TEXT", help="Send this once connected; \\r, \\n and \\xNN are understood.")
-@click.option("--expect", metavar="TEXT", help="The reply has to contain this; otherwise it is a failure.")
+@exchange_options
 @click.option(
     "--frames",
     type=click.IntRange(100, 40_000),
@@ -105,18 +104,15 @@ def command(**options: Any) -> int:
 
     Exit code: 0 all worked; 4 a host has no sensor; 8 connections failed; 12 both; 2 bad options or inventory.
     """  # noqa: D301 - click takes the character: lines that stay as they are
-    from hostaudit.commands.probing import escaped
     from hostaudit.trace.document import document
     from hostaudit.trace.picture import page
     from hostaudit.trace.table import table
     from hostaudit.tracing import traced
 
-    said = {name: escaped(f"--{name}", options[name]) for name in ("send", "expect") if options[name]}
-
     def collecting(configured: Flags) -> CollectOptions:
         return reading_options(options, configured)
 
-    trace = traced({**options, **said, "collecting": collecting})
+    trace = traced({**options, "collecting": collecting})
     if options["pcap"]:
         _keep(Path(options["pcap"]), trace)
     if options["context"]:
