@@ -5,9 +5,8 @@ that of w2, which serves nothing. w1 and w2 take turns as owners of a shared add
 name server to w1 or w2, as the rules of a Service do, and the source of what goes to w2 to one port, which is taken.
 """
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from labkit.audit import Audit, run_hostaudit, write_inventory
 from labkit.certificates import SERVER as PROXY
 from labkit.certificates import Authority
 from labkit.nameserver import RACE, SERVER
+from labkit.servers import listening
 from labkit.settings import NET
 
 NAMES = ("c1", "w1", "w2")
@@ -65,19 +65,6 @@ class Told:
         return found[0]
 
 
-@contextmanager
-def running(name: str, program: str, *words: str) -> Iterator[None]:
-    """Run a program inside a host until it is no longer needed."""
-    command = hosts.inside(name, "/usr/bin/python3", "-c", program, *words, forking=False)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "listening\n"
-        try:
-            yield
-        finally:
-            child.kill()
-
-
 def resolved_clashes() -> int:
     words = hosts.run("c1", "conntrack", "-S").split()
     return sum(int(word.partition("=")[2]) for word in words if word.startswith("clash_resolve="))
@@ -108,7 +95,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
 
         prepare(at, authority.root)
         for name in ("w1", "w2"):
-            servers.enter_context(running(name, SERVER, ""))
+            servers.enter_context(listening(name, SERVER, ""))
         good = {WHOLE: authority.server(WHOLE)}
         bad = {
             SHORT: authority.server(SHORT, whole=False),
@@ -116,7 +103,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             SOON: authority.server(SOON, days=10),
             "default": authority.own("TRAEFIK DEFAULT CERT"),
         }
-        with running("w1", PROXY, *install(good | bad)), running("c1", RACE, str(PAIRS)):
+        with listening("w1", PROXY, *install(good | bad)), listening("c1", RACE, str(PAIRS)):
             faulty = audit()
 
         hosts.script("w2", f"ip addr del {VIP}/32 dev eth0")
@@ -124,7 +111,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         hosts.script("c1", "iptables-legacy -t nat -F POSTROUTING")
         every = install(bad | {name: authority.server(name) for name in (WHOLE, SHORT, OLD, SOON, LOST)})
         before = resolved_clashes()
-        with running("w1", PROXY, *every), running("w2", PROXY, *every), running("c1", RACE, str(PAIRS)):
+        with listening("w1", PROXY, *every), listening("w2", PROXY, *every), listening("c1", RACE, str(PAIRS)):
             mended = audit()
         yield Told(faulty, mended, resolved_clashes() - before)
 

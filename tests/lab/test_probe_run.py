@@ -1,6 +1,5 @@
 """``run --probe`` with what only it asks: name servers and management ports, from a host over SSH."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from labkit import hosts, inventory
 from labkit.audit import Audit, run_hostaudit, write_inventory
 from labkit.nameserver import SERVER
+from labkit.servers import listening
 
 AAAA = "28"
 PROBES = "61000-64999"
@@ -37,18 +37,6 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 @contextmanager
-def name_server(lost: str = "") -> Iterator[None]:
-    command = hosts.inside("w1", "/usr/bin/python3", "-c", SERVER, lost, forking=False)
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "listening\n"
-        try:
-            yield
-        finally:
-            child.kill()
-
-
-@contextmanager
 def dropped(rule: str) -> Iterator[None]:
     """Drop what comes in to w1 as the rule says."""
     rules = f"""add table ip lab
@@ -67,7 +55,7 @@ def statuses(result: Audit, check: str) -> list[tuple[str, list[str]]]:
 
 
 def test_a_name_server_that_drops_aaaa_is_a_stall_for_every_lookup(pair: Pair) -> None:
-    with name_server(AAAA):
+    with listening("w1", SERVER, AAAA):
         result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}")
     (found,) = result.failures("dns-latency", "active")
     assert found["hosts"] == ["c1"]
@@ -80,7 +68,7 @@ def test_a_name_server_that_drops_aaaa_is_a_stall_for_every_lookup(pair: Pair) -
 
 def test_lookups_that_lose_a_packet_now_and_then_are_told(pair: Pair) -> None:
     """Each seventh query is lost; the repetition is answered, a second later."""
-    with name_server(), dropped("udp dport 53 numgen inc mod 7 == 0"):
+    with listening("w1", SERVER, ""), dropped("udp dport 53 numgen inc mod 7 == 0"):
         result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}")
     (found,) = result.failures("dns-latency", "active")
     assert "lookups at" in found["summary"]
@@ -89,7 +77,7 @@ def test_lookups_that_lose_a_packet_now_and_then_are_told(pair: Pair) -> None:
 
 
 def test_a_name_server_that_answers_and_a_port_that_answers_pass(pair: Pair) -> None:
-    with name_server():
+    with listening("w1", SERVER, ""):
         result = pair.run(hostaudit_dns=f"{{'{pair.address}': 'shop.example'}}", hostaudit_management="22")
     for check in ("dns-latency", "dns-conntrack-race", "mgmt-plane-flap"):
         assert statuses(result, check) == [("pass", ["c1"])], check
