@@ -1,8 +1,8 @@
 """The agent on a busy host, beside the commands that show the same: ``agent_busy.py [SHARE [ROUNDS]]``.
 
-One network namespace is made busy (``busy_host.py``), with SHARE (1) of ``FULL``; whole processes are measured in it,
-interleaved. CPU time includes Python's start and imports, which stand in a row of their own. The results go to
-results-agent.json beside this file and from there into docs/benchmarks.md.
+One network and one mount namespace are made a busy host (``busy_host.py``), with SHARE (1) of ``FULL``; whole processes
+are measured in them, interleaved. CPU time includes Python's start and imports, which stand in a row of their own. The
+results go to results-agent.json beside this file and from there into docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from busy_host import PIN
 from measure import interleaved
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 AGENT = HERE.parent / "agent"
 RESULTS = HERE / "results-agent.json"
 PYTHON = shutil.which("python3", path="/usr/bin:/bin") or sys.executable
-FULL = {"sockets": 100_000, "rules": 10_000, "links": 5_000, "entries": 1_000_000, "routes": 5_000}
+FULL = {"sockets": 100_000, "rules": 10_000, "links": 5_000, "entries": 1_000_000, "routes": 5_000, "map": 500_000}
 START = f"""
 import gc, sys
 HOSTAUDIT_BUNDLE = True  # as in the bundle
@@ -60,6 +61,12 @@ from hostaudit_agent.collectors import sockets
 found = sockets.collect(Root(), sockets.sample(Root()), unread)
 assert found.states["CLOSE_WAIT"]
 """
+MAP = f"""
+from hostaudit_agent import bpfmap
+with bpfmap.Pinned({PIN!r}) as opened:
+    assert opened.count(60.0) == {{number}}
+"""
+WALKED = MAP.replace("opened.count(60.0)", "sum(1 for _ in opened.keys(60.0))")
 LINKS = """
 from hostaudit_agent.collectors import link
 assert len(link.collect(Root(), None, unread).links) >= {number}
@@ -119,16 +126,22 @@ SECTIONS: tuple[tuple[str, str, dict[str, list[str]], dict[str, str], float], ..
         {"agent, links, addresses, routes": LINKS},
         1.0,
     ),
+    (
+        "BPF map: {map} entries, counted",
+        "map",
+        {"bpftool map dump": ["sh", "-c", f"exec bpftool map dump pinned {PIN} >/dev/null"]},
+        {"agent, in batches (Linux 6.15 and later)": MAP, "agent, key by key (before)": WALKED},
+        0.7,
+    ),
 )
 """Title, number that it is about, peers (the first is the base of the ratios), the agent's parts, aim."""
-NO_BPF = "BPF maps are left out: the agent reads none (the catalogue has their failures as pages for a person)."
 
 
 @contextmanager
 def busy(share: float) -> Iterator[tuple[list[str], dict[str, int]]]:
     """Make the namespace; yield what runs a command in it, and what there is."""
-    wanted = [str(int(FULL[name] * share)) for name in ("sockets", "rules", "links", "entries", "routes")]
-    command = ["unshare", "--net", sys.executable, str(HERE / "busy_host.py"), *wanted]
+    wanted = [str(int(FULL[name] * share)) for name in ("sockets", "rules", "links", "entries", "routes", "map")]
+    command = ["unshare", "--net", "--mount", sys.executable, str(HERE / "busy_host.py"), *wanted]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as host:
         assert host.stdin is not None
         assert host.stdout is not None
@@ -137,7 +150,7 @@ def busy(share: float) -> Iterator[tuple[list[str], dict[str, int]]]:
             if not said:
                 message = "the namespace could not be filled"
                 raise RuntimeError(message)
-            yield ["nsenter", f"--net=/proc/{host.pid}/ns/net"], json.loads(said)
+            yield ["nsenter", f"--target={host.pid}", "--net", "--mount"], json.loads(said)
         finally:
             host.stdin.close()
 
@@ -211,8 +224,8 @@ def show(section: dict[str, Any]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    if os.geteuid() != 0 or not shutil.which("conntrack"):
-        print("\nThe agent on a busy host\n\n  left out: needs root, to fill a namespace, and conntrack")
+    if os.geteuid() != 0 or not (shutil.which("conntrack") and shutil.which("bpftool")):
+        print("\nThe agent on a busy host\n\n  left out: needs root, to fill a namespace, conntrack and bpftool")
         return 0
     share, rounds = (float(word) for word in (arguments + ["1", "3"][len(arguments) :]))
     found = measure(share, int(rounds))
@@ -225,7 +238,6 @@ def main(arguments: list[str]) -> int:
             f"  {row['budget']:<16} {row['cpu_ms']:>8.0f} ms {row['peak_mib']:>6.1f} MiB {row['kib']:>6} KiB  "
             f"{', '.join(row['unread'])}"
         )
-    print(f"\n{NO_BPF}")
     keep("busy", found)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agent_busy import NO_BPF, RESULTS
+from agent_busy import RESULTS
 
 BUSY = 4
 """Load average from which on the page says so."""
@@ -13,10 +13,11 @@ BUSY = 4
 HOST = """
 ## The agent on a busy host
 
-One network namespace with {sockets:,} sockets, {links:,} interfaces, {rules:,} rules in legacy iptables and as many in
-nf_tables, {entries:,} entries of connection tracking and {routes:,} routes. Whole processes, the least CPU time of
-the rounds; the agent's rows include its start, which stands in a row of its own. Peak memory is what the process had at
-most; the first 15 MiB are the benchmark's own, which starts them.
+One host (a network and a mount namespace) with {sockets:,} sockets, {links:,} interfaces, {rules:,} rules in legacy
+iptables and as many in nf_tables, {entries:,} entries of connection tracking, {routes:,} routes and a BPF map of
+{map:,} entries. Whole processes, the least CPU time of the rounds; the agent's rows include its start, which stands in
+a row of its own. Peak memory is what the process had at most; the first 15 MiB are the benchmark's own, which starts
+them.
 """
 SURFACES = (
     "\nWhat each surface takes, both samples, CPU ms; the agent reads them in this order\n",
@@ -50,7 +51,7 @@ def _busy(found: dict[str, Any]) -> str:
     if there["entries"] < full["entries"]:
         lines.append(
             f"{full['entries']:,} entries are more than nf_conntrack_max of this machine allows, which belongs to the "
-            f"machine and is not changed: as many as fit are counted. {NO_BPF}"
+            f"machine and is not changed: as many as fit are counted."
         )
     for one in found["sections"]:
         base = next(iter(one["rows"].values()))["cpu_ms"]

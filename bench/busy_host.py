@@ -1,4 +1,4 @@
-"""Makes this network namespace a busy host: ``busy_host.py SOCKETS RULES LINKS ENTRIES [ROUTES]``.
+"""Makes these network and mount namespaces a busy host: ``busy_host.py SOCKETS RULES LINKS ENTRIES [ROUTES [MAP]]``.
 
 Prints what is there as JSON, and keeps it until its standard input ends. One connection of twenty is closed by one side
 only, as where a program leaks them; the rules are accepting ones of as many addresses, with a few that look at
@@ -15,7 +15,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-FILLER = Path(__file__).resolve().parent.parent / "tests/lab/labkit/sh/fill_conntrack.py"
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+FILLER, MAPS = TESTS / "lab/labkit/sh/fill_conntrack.py", TESTS / "bpfmaps.py"
+PIN = "/sys/fs/bpf/tc/globals/cilium_ct4_global"
 EACH = 8_000
 """Connections of one process: twice as many descriptors, which every hard limit allows."""
 CHAINS = 50
@@ -106,8 +108,15 @@ def routes(number: int) -> None:
     subprocess.run(["ip", "-batch", "-"], input="\n".join(lines) + "\n", text=True, check=True)
 
 
+def bpf_map(number: int) -> None:
+    """Make Cilium's connection tracking map with so many entries, 95 of 100 that it was made for."""
+    subprocess.run(["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"], check=True)
+    words = ("lru_hash", "14", "56", str(number * 100 // 95), str(number))
+    subprocess.run([sys.executable, str(MAPS), "fill", PIN, *words], check=True)
+
+
 def main(arguments: list[str]) -> int:
-    wanted = [int(word) for word in arguments] + [0] * (5 - len(arguments))
+    wanted = [int(word) for word in arguments] + [0] * (6 - len(arguments))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     connections(wanted[0])
     links(wanted[2])
@@ -115,7 +124,10 @@ def main(arguments: list[str]) -> int:
     tracked = entries(wanted[3]) if wanted[3] else 0
     if wanted[1]:
         rules(wanted[1])
+    if wanted[5]:
+        bpf_map(wanted[5])
     found = {"sockets": wanted[0], "rules": wanted[1], "links": wanted[2], "entries": tracked, "routes": wanted[4]}
+    found["map"] = wanted[5]
     print(json.dumps(found), flush=True)
     sys.stdin.read()
     return 0

@@ -31,6 +31,7 @@ SURFACES = (
     "neighbour",
     "resolver",
     "ring",
+    "bpf",
 )
 
 
@@ -581,6 +582,39 @@ class Processes:
     """Up to 8, fullest first, of those with 32 descriptors or more."""
 
 
+# ---- BPF --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class BpfMap:
+    """A map of Cilium's datapath."""
+
+    name: str
+    """Of its pin: ``cilium_ct4_global``."""
+    kind: str
+    """``lru_hash``"""
+    max: int
+    """Entries that it was made for."""
+    used: int | None = None
+    """Entries; ``None`` where they could not be counted."""
+    apart: bool = False
+    """Each CPU has a list of its own (BPF_F_NO_COMMON_LRU), and evicts from it alone."""
+
+
+@dataclass
+class Bpf:
+    """What Cilium keeps in BPF maps and nowhere else."""
+
+    where: str = ""
+    """The directory of the pins; empty: there is no Cilium here."""
+    maps: list[BpfMap] = field(default_factory=list)
+    """Connection tracking and NAT."""
+    totals: dict[str, int] = field(default_factory=dict)
+    """Number of Cilium's reason -> packets that it dropped for it since the map was made (cilium_metrics)."""
+    delta: dict[str, int] | None = None
+    """Those that grew between the samples."""
+
+
 # ---- platform ---------------------------------------------------------------------------------------------------
 
 
@@ -1044,6 +1078,7 @@ class Snapshot:
     resolver: Resolver | None = None
     sockets: Sockets | None = None
     processes: Processes | None = None
+    bpf: Bpf | None = None
     device: DeviceTable | None = None
     kmsg: KernelLog | None = None
     ring: Ring | None = None

@@ -74,6 +74,11 @@ RULES = (
         "More connections come at once than the queues take.",
     ),
     Rule(
+        "cilium-ct-map-pressure",
+        ("cilium-ct-insert-failed",),
+        "A map that has no room takes no new connection.",
+    ),
+    Rule(
         "hardening-contradiction",
         ("rp-filter-strict", "ip-forward-disabled", "bridge-nf-call-off", "sysctl-drift"),
         "A file sets what the container network cannot work with, and wins sooner or later.",

@@ -86,7 +86,7 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Plat
         init=_line(root, "proc/1/comm"),
         container=_container(root),
         first_netns=_first_netns(root),
-        cpus=_cpus(_line(root, "sys/devices/system/cpu/online")),
+        cpus=processors(_line(root, "sys/devices/system/cpu/online")),
         memory=_memory(root.read_text("proc/meminfo") or ""),
         uptime=float((_line(root, "proc/uptime").split() or ["0"])[0]),
         boot_id=boot_id,
@@ -157,7 +157,7 @@ def _first_netns(root: Root) -> bool | None:
     return root.exists("proc/sys/net/core/netdev_budget")
 
 
-def _cpus(ranges: str) -> int:
+def processors(ranges: str) -> int:
     """Return how many processors ``0-3,6`` names."""
     ends = [part.partition("-") for part in ranges.split(",") if part]
     return sum(int(last or first) - int(first) + 1 for first, _, last in ends)

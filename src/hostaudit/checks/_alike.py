@@ -41,7 +41,7 @@ MAY_DIFFER = re.compile(
 )
 PRESENCE = volatile.PRESENCE
 SIZED = re.compile(
-    r"conntrack\.(max|buckets|hashsize|expect_max)"
+    r"conntrack\.(max|buckets|hashsize|expect_max)|bpf\.maps\[.*\]\.max"
     r"|sysctl\.knobs\.net\.(netfilter\.nf_conntrack_(max|buckets|expect_max)|ipv4\.(tcp|udp)_(mem|max_.*)|core\..*)\..*"
 )
 """What the kernel, or a daemon, computes from memory and processors."""
