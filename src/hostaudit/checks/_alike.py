@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hostaudit.checks import View
 
-COMPARED = ("firewall", "sysctl", "platform", "link", "conntrack", "route", "resolver", "boot")
+COMPARED = ("firewall", "sysctl", "platform", "link", "conntrack", "route", "resolver", "bpf", "boot")
 OF_THE_SYSTEM = ("sysctl", "conntrack", "resolver", "boot")
 """Surfaces whose defaults each release has its own of: compared among hosts of one release."""
 ABSENT, THERE = "absent", "there"

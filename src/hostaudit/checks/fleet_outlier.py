@@ -52,6 +52,7 @@ KINDS = (
     ("a sysctl", r"sysctl\.knobs\.net\..*", "sysctl -a --pattern '^net'"),
     ("a module", r"platform\.modules.*", "lsmod; sysctl -a --pattern '^net'"),
     ("an MTU", r"link\.links.*\.mtu", "ip -d link"),
+    ("a map of Cilium", r"bpf\..*", "bpftool map show | grep -A1 cilium_"),
     ("a rate", r"counters\..*", "nstat -az; sleep 5; nstat"),
     ("a version", r"platform\.(kernel|os_.*|arch|.*version|.*packages.*)", "uname -r; cat /etc/os-release"),
     ("a setting", r".*", "sysctl -a; ip -d link; ip route; uname -r"),
