@@ -113,3 +113,6 @@ def test_a_power_cut_before_the_confirmation_undoes(machines: list[str]) -> None
     assert (log(name)[-1]["event"], log(name)[-1]["reason"]) == ("reverted", "rebooted before it was confirmed")
     found = hosts.script(name, f"ls {dropin} 2>/dev/null || :; sysctl -n {KEY}").split()
     assert found == ["4096"]
+    # nobody is at it any more: said as the guard asks for, so that the next change is not refused
+    hosts.script(name, "sh /var/lib/hostaudit/guard/power.reverted/guard revert power")
+    assert hosts.script(name, "ls /var/lib/hostaudit/guard").split() == []
