@@ -62,6 +62,7 @@ def test_a_map_that_evicts_is_the_first_cause_and_gone_with_a_larger_one(source:
     assert status(run_hostaudit(source, "--show", "pass", "--show", "n/a"), "cilium-ct-map-pressure") == "pass"
 
 
+@pytest.mark.long
 def test_three_quarters_are_a_risk(source: Path) -> None:
     fill("cilium_ct_any4_global", 50_000, 37_500)
     found = one(run_hostaudit(source), "cilium-ct-map-pressure")
@@ -84,6 +85,7 @@ def test_new_connections_that_are_not_tracked(source: Path) -> None:
     assert status(run_hostaudit(source, "--show", "pass", "--show", "n/a"), "cilium-ct-insert-failed") == "pass"
 
 
+@pytest.mark.long
 def test_translations_without_a_port(source: Path) -> None:
     fill("cilium_snat_v4_external", 50_000, 1000)
     drop(167)
