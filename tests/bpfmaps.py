@@ -13,7 +13,8 @@ from pathlib import Path
 
 NUMBER = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 CREATE, UPDATE, DELETE, PIN, UPDATE_BATCH = 0, 2, 3, 6, 26
-KINDS = {"hash": 1, "percpu_hash": 5, "lru_hash": 9}
+KINDS = {"hash": 1, "percpu_hash": 5, "lru_hash": 9, "lpm_trie": 11}
+F_NO_PREALLOC = 1
 CPUS = 1024
 """Values of one key that are written: more than any machine has here, and the kernel takes as many as it has."""
 BATCH = 4096
@@ -30,7 +31,10 @@ def _bpf(command: int, attributes: bytes) -> int:
 def create(path: str, kind: str, key: int, value: int, most: int) -> int:
     """Return the descriptor of a new map that is pinned there."""
     name = Path(path).name[:15].encode().ljust(16, b"\0")
-    fd = _bpf(CREATE, struct.pack("=7I", KINDS[kind], key, value, most, 0, 0, 0) + name)
+    fd = _bpf(
+        CREATE,
+        struct.pack("=7I", KINDS[kind], key, value, most, F_NO_PREALLOC if kind == "lpm_trie" else 0, 0, 0) + name,
+    )
     where = ctypes.create_string_buffer(path.encode())
     _bpf(PIN, struct.pack("=QII", ctypes.addressof(where), fd, 0))
     return fd

@@ -33,7 +33,15 @@ NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "p
 LOOKUP_ELEM, GET_NEXT_KEY, OBJ_GET, OBJ_GET_INFO_BY_FD, LOOKUP_BATCH = 1, 4, 7, 15, 24
 F_RDONLY = 1 << 3
 F_NO_COMMON_LRU = 1 << 1
-KINDS = {1: "hash", 2: "array", 5: "percpu_hash", 6: "percpu_array", 9: "lru_hash", 10: "lru_percpu_hash"}
+KINDS = {
+    1: "hash",
+    2: "array",
+    5: "percpu_hash",
+    6: "percpu_array",
+    9: "lru_hash",
+    10: "lru_percpu_hash",
+    11: "lpm_trie",
+}
 BATCH = 4096
 """Entries that are copied at once; the buffers take some hundred kilobytes."""
 UNLOCKED = (6, 15)

@@ -609,6 +609,8 @@ class Bpf:
     """The directory of the pins; empty: there is no Cilium here."""
     maps: list[BpfMap] = field(default_factory=list)
     """Connection tracking and NAT."""
+    policies: list[BpfMap] = field(default_factory=list)
+    """Up to 3 policy maps of endpoints, fullest first."""
     totals: dict[str, int] = field(default_factory=dict)
     """Number of Cilium's reason -> packets that it dropped for it since the map was made (cilium_metrics)."""
     delta: dict[str, int] | None = None

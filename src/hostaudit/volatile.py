@@ -36,7 +36,7 @@ NOT_COUNTED = re.compile(
     r"|conntrack\.(?:max|max_writable|buckets|expect_max|timeouts|source)\b.*"
     r"|firewall\.bridge_nf_call\b.*"
     r"|sysctl\.knobs\..*\.(?:writable|overridden)\b.*"
-    r"|platform\.boot_id"
+    r"|platform\.boot_id|bpf\.policies\b.*"
     # the kernel or a guest moves it
     r"|sysctl\.knobs\.(?:kernel\.(?:random|ns_last_pid|pty)|fs\.(?:file-nr|inode|dentry))\b.*"
     rf"|sysctl\.knobs\.net\.ipv[46]\.(?:conf|neigh)\.{COMES_AND_GOES}[^.]*\..*"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -144,6 +145,31 @@ def test_ciliums_tables_and_drops(root: Root, made: list[int]) -> None:
     assert tracking.used is not None
     assert 50_000 - 128 * (os.cpu_count() or 1) - 128 <= tracking.used <= 50_000
     assert (nat.name, nat.used, nat.max) == ("cilium_snat_v4_external", 0, 1000)
+
+
+@pytest.mark.lab
+def test_policy_maps_of_endpoints_the_fullest_first(root: Root, made: list[int]) -> None:
+    """A trie's keys begin with the length of the prefix that counts; releases before have a hash."""
+    sizes = {
+        "cilium_policy_00012": ("hash", 40),
+        "cilium_policy_v2_01394": ("lpm_trie", 90),
+        "cilium_policy_v2_7": ("hash", 1),
+    }
+    for name, (kind, number) in {
+        **sizes,
+        "cilium_policy_v2_8": ("hash", 2),
+        "cilium_policystats": ("hash", 99),
+    }.items():
+        fd = bpfmaps.create(root.path(f"{WHERE}/{name}"), kind, 12, 24, 100)
+        made.append(fd)
+        for n in range(number):
+            bpfmaps.put(fd, (64).to_bytes(4, sys.byteorder) + n.to_bytes(8, "big"), bytes(24))
+    found = bpf.collect(root, None, nothing)
+    assert [(one.name, one.kind, one.used, one.max) for one in found.policies] == [
+        ("cilium_policy_v2_01394", "lpm_trie", 90, 100),
+        ("cilium_policy_00012", "hash", 40, 100),
+        ("cilium_policy_v2_8", "hash", 2, 100),
+    ]
 
 
 @pytest.mark.lab

@@ -9,9 +9,11 @@ from labkit import hosts
 from labkit.audit import Audit, run_hostaudit, write_inventory
 from labkit.hosts import Spec
 
+from hostaudit.checks import all_checks
+
 MAPS = (Path(__file__).parent.parent / "bpfmaps.py").read_text()
 PINS = "/sys/fs/bpf/tc/globals"
-TABLE = "lru_hash 14 56"
+TABLE, POLICY = "lru_hash 14 56", "hash 12 24"
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +32,8 @@ def none(source: Path) -> Iterator[None]:
     hosts.script("node", f"pkill -f bpfmaps.py || :; rm -rf {PINS}")
 
 
-def fill(name: str, most: int, number: int) -> None:
-    hosts.script("node", f"rm -f {PINS}/{name}; python3 /tmp/bpfmaps.py fill {PINS}/{name} {TABLE} {most} {number}")
+def fill(name: str, most: int, number: int, what: str = TABLE) -> None:
+    hosts.script("node", f"rm -f {PINS}/{name}; python3 /tmp/bpfmaps.py fill {PINS}/{name} {what} {most} {number}")
 
 
 def drop(*reasons: int) -> None:
@@ -86,6 +88,17 @@ def test_new_connections_that_are_not_tracked(source: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_policy_map_that_is_full(source: Path) -> None:
+    fill("cilium_policy_v2_01394", 1000, 1000, POLICY)
+    fill("cilium_policy_v2_00002", 1000, 10, POLICY)
+    found = one(run_hostaudit(source), "cilium-policy-map-pressure")
+    assert (found["grade"], found["severity"]) == ("active", "high")
+    assert found["summary"] == "cilium_policy_v2_01394: 1000 of 1000 entries (100%)"
+    fill("cilium_policy_v2_01394", 2000, 1000, POLICY)
+    assert run_hostaudit(source).failures("cilium-policy-map-pressure") == []
+
+
+@pytest.mark.long
 def test_translations_without_a_port(source: Path) -> None:
     fill("cilium_snat_v4_external", 50_000, 1000)
     drop(167)
@@ -109,5 +122,5 @@ def test_drops_for_want_of_a_route(source: Path) -> None:
 
 def test_a_host_without_cilium_is_not_asked(source: Path) -> None:
     audit = run_hostaudit(source, "--show", "pass", "--show", "n/a")
-    for check in ("cilium-ct-map-pressure", "cilium-nat-exhausted", "cilium-ct-insert-failed", "cilium-drops"):
+    for check in [name for name in all_checks() if name.startswith("cilium-")]:
         assert status(audit, check) == "n/a"

@@ -2,13 +2,16 @@
 
 Cilium pins them below a bpffs (pkg/defaults/defaults.go, BPFFSRoot and TCGlobalsPath); names cut to 15 characters are
 all that the kernel has of them otherwise. Types and sizes are the kernel's answer, not taken from a version: CT and NAT
-maps are LRU (pkg/maps/ctmap, pkg/maps/nat), ``cilium_metrics`` has the reason as its key's first byte and two u64 for
+maps are LRU (pkg/maps/ctmap, pkg/maps/nat), each endpoint has a policy map of its own, a trie in later releases and a
+hash before (pkg/maps/policymap), ``cilium_metrics`` has the reason as its key's first byte and two u64 for
 each CPU, of which the first counts packets (pkg/maps/metricsmap; reasons from 130 on are drops, pkg/monitor/api).
 """
 
 from __future__ import annotations
 
+import re
 import sys
+from contextlib import suppress
 from errno import EACCES, EPERM
 from typing import TYPE_CHECKING, Dict
 
@@ -29,6 +32,10 @@ TABLES = (
     *("cilium_ct4_global", "cilium_ct_any4_global", "cilium_ct6_global", "cilium_ct_any6_global"),
     *("cilium_snat_v4_external", "cilium_snat_v6_external"),
 )
+POLICY = re.compile(r"cilium_policy_(?:v2_)?\d+")
+FULLEST = 3
+MOST_POLICIES = 1000
+"""Endpoints whose policy maps are counted; a node has 110 pods by default."""
 METRICS = "cilium_metrics"
 FIRST_DROP = 130
 SECONDS = 2.0
@@ -51,6 +58,7 @@ def collect(root: Root, before: dict[str, int] | None, unread: Callable[[str, st
     try:
         names = set(root.names(where))
         found.maps = [_table(root, f"{where}/{name}", unread) for name in TABLES if name in names]
+        found.policies = _policies(root, where, sorted(filter(POLICY.fullmatch, names)), unread)
         found.totals = _drops(root, where)
     except OSError as error:
         raise (UnreadableError(DENIED) if error.errno in (EPERM, EACCES) else error) from None
@@ -89,6 +97,17 @@ def _table(root: Root, path: str, unread: Callable[[str, str], None]) -> BpfMap:
         except UnreadableError as why:
             unread(name, str(why))
     return table
+
+
+def _policies(root: Root, where: str, names: list[str], unread: Callable[[str, str], None]) -> list[BpfMap]:
+    """Return the fullest policy maps. One that is gone meanwhile was that of a pod that ended."""
+    found = []
+    for name in names[:MOST_POLICIES]:
+        with suppress(FileNotFoundError):
+            found.append(_table(root, f"{where}/{name}", unread))
+    if len(names) > MOST_POLICIES:
+        unread("cilium_policy", f"more than {MOST_POLICIES} endpoints: the policy maps of the rest were not counted")
+    return sorted(found, key=lambda one: -(one.used or 0) / max(one.max, 1))[:FULLEST]
 
 
 def _drops(root: Root, where: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hostaudit_agent.snapshot import BpfMap
 
 HERE = "there is no Cilium here"
-CT, NAT = ("cilium_ct",), ("cilium_snat",)
+CT, NAT, ENDPOINTS = ("cilium_ct",), ("cilium_snat",), ("cilium_policy",)
 INSERT_FAILED, NO_MAPPING = "155", "167"
 POLICY = frozenset({"133", "159", "162", "181"})
 REASONS = {
