@@ -52,7 +52,7 @@ other things threads cost more than the single loop of libssh2. There are no sha
 """
 JUDGING = """\
 All checks over copies of one host, with names, addresses and counters of their own, in cohorts of {cohort}. What is
-left is about one third each: the comparison of some 200 facts of every host with its cohort, the fifty checks of
+left is about one third each: the comparison of some 200 facts of every host with its cohort, some fifty checks of
 single hosts, and the views that they get and the findings that they return. Snapshots share the knobs and the names
 of counters that are the same on most hosts, which is two thirds of their memory; what remains, about 100 KiB a host,
 is their own numbers and some 50 findings. It is held until the run is stored, so that memory grows with the hosts.

@@ -13,6 +13,7 @@ import re
 import sys
 from contextlib import suppress
 from errno import EACCES, EPERM
+from time import monotonic
 from typing import TYPE_CHECKING, Dict
 
 from hostaudit_agent.budget import fair
@@ -38,8 +39,8 @@ MOST_POLICIES = 1000
 """Endpoints whose policy maps are counted; a node has 110 pods by default."""
 METRICS = "cilium_metrics"
 FIRST_DROP = 130
-SECONDS = 2.0
-"""Wall time for counting all maps; each may take what is left."""
+SECONDS = 3.0
+"""Wall time for counting all maps: a million entries take half of it where they are walked key by key."""
 DENIED = "needs CAP_BPF and the right to look into bpffs, which root has unless the kernel is locked down"
 
 
@@ -55,10 +56,11 @@ def collect(root: Root, before: dict[str, int] | None, unread: Callable[[str, st
     if not where:
         return Bpf()
     found = Bpf("/" + where)
+    until = monotonic() + fair(SECONDS)
     try:
         names = set(root.names(where))
-        found.maps = [_table(root, f"{where}/{name}", unread) for name in TABLES if name in names]
-        found.policies = _policies(root, where, sorted(filter(POLICY.fullmatch, names)), unread)
+        found.maps = [_table(root, f"{where}/{name}", until, unread) for name in TABLES if name in names]
+        found.policies = _policies(root, where, sorted(filter(POLICY.fullmatch, names)), until, unread)
         found.totals = _drops(root, where)
     except OSError as error:
         raise (UnreadableError(DENIED) if error.errno in (EPERM, EACCES) else error) from None
@@ -85,7 +87,7 @@ def _where(root: Root) -> str:
     )
 
 
-def _table(root: Root, path: str, unread: Callable[[str, str], None]) -> BpfMap:
+def _table(root: Root, path: str, until: float, unread: Callable[[str, str], None]) -> BpfMap:
     from hostaudit_agent.bpfmap import F_NO_COMMON_LRU, Pinned  # noqa: PLC0415 - ctypes, where there are maps
 
     name = path.rpartition("/")[2]
@@ -93,18 +95,20 @@ def _table(root: Root, path: str, unread: Callable[[str, str], None]) -> BpfMap:
         info = opened.info
         table = BpfMap(name, info.kind, info.most, apart=bool(info.flags & F_NO_COMMON_LRU))
         try:
-            table.used = opened.count(fair(SECONDS))
+            table.used = opened.count(max(until - monotonic(), 0.0))
         except UnreadableError as why:
             unread(name, str(why))
     return table
 
 
-def _policies(root: Root, where: str, names: list[str], unread: Callable[[str, str], None]) -> list[BpfMap]:
+def _policies(
+    root: Root, where: str, names: list[str], until: float, unread: Callable[[str, str], None]
+) -> list[BpfMap]:
     """Return the fullest policy maps. One that is gone meanwhile was that of a pod that ended."""
     found = []
     for name in names[:MOST_POLICIES]:
         with suppress(FileNotFoundError):
-            found.append(_table(root, f"{where}/{name}", unread))
+            found.append(_table(root, f"{where}/{name}", until, unread))
     if len(names) > MOST_POLICIES:
         unread("cilium_policy", f"more than {MOST_POLICIES} endpoints: the policy maps of the rest were not counted")
     return sorted(found, key=lambda one: -(one.used or 0) / max(one.max, 1))[:FULLEST]
