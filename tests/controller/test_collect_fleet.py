@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ def test_a_host_answers_whatever_its_shell_prints_around(fleet: Fleet, agent: by
 def test_many_hosts_keep_their_order_and_progress_is_told(fleet: Fleet, agent: bytes) -> None:
     hosts = [fleet.host("nologin" if n % 7 == 0 else "plain", n) for n in range(1, 41)]
     seen: list[str] = []
-    results = collect(hosts, agent, QUICK, lambda r: seen.append(r.host.name))
+    patient = replace(QUICK, connect_timeout=60, run_timeout=60)
+    results = collect(hosts, agent, patient, lambda r: seen.append(r.host.name))
     assert [r.host.name for r in results] == [h.name for h in hosts]
     assert sorted(seen) == sorted(h.name for h in hosts)
     assert [isinstance(r, Unreachable) for r in results] == [n % 7 == 0 for n in range(1, 41)]
@@ -127,29 +129,24 @@ def test_a_bug_costs_one_host_its_answer(fleet: Fleet, agent: bytes, monkeypatch
 
 def test_hosts_that_hang_take_no_place_of_those_that_answer(fleet: Fleet, agent: bytes) -> None:
     """Twelve hosts that accept and say nothing are first in line for four forks: three deadlines, were they to wait."""
-    deadline = 3.0
     with socket.create_server(("127.77.0.1", 0), backlog=32) as silent:
         port = silent.getsockname()[1]
         mute = [fleet.host("mute", n, ansible_host="127.77.0.1", ansible_port=port) for n in range(1, 13)]
         live = [fleet.host("plain", n) for n in range(1, 21)]
-        options = CollectOptions(interval=0, forks=4, connect_timeout=deadline, run_timeout=20)
+        options = CollectOptions(interval=0, forks=4, connect_timeout=60, run_timeout=60)
         began = time.monotonic()
         alone = collect(live, agent, options)
-        healthy = time.monotonic() - began
-        answered: list[float] = []
+        # so long that whoever does not wait for them is done before, however busy this machine is
+        patient = replace(options, connect_timeout=max(3.0, 4 * (time.monotonic() - began)))
+        told: list[Collected | Unreachable] = []
         began = time.monotonic()
-
-        def told(result: Collected | Unreachable) -> None:
-            if isinstance(result, Collected):
-                answered.append(time.monotonic() - began)
-
-        results = collect([*mute, *live], agent, options, told)
+        results = collect([*mute, *live], agent, patient, told.append)
         whole = time.monotonic() - began
     assert [type(r) for r in alone] == [Collected] * 20
     assert [type(r) for r in results] == [Unreachable] * 12 + [Collected] * 20
     assert {r.kind for r in results[:12] if isinstance(r, Unreachable)} == {"timeout"}
-    assert whole < 1.3 * healthy + deadline + 2  # 9 s and more if each held one of four places
-    assert answered[0] < deadline  # nobody waited for the first of them to be given up
+    assert [type(r) for r in told] == [Collected] * 20 + [Unreachable] * 12
+    assert whole < 2 * patient.connect_timeout, "they had their deadline side by side"
 
 
 def test_settings_that_are_not_followed_are_told_once(fleet: Fleet, agent: bytes) -> None:
