@@ -232,6 +232,6 @@ def test_a_process_that_waits_for_the_lock_of_iptables(tmp_path: Path) -> None:
         assert finding["grade"] == "active"
         assert finding["evidence"]["waited_throughout"][0].endswith("iptables-legacy"[:15])
         assert finding["evidence"]["rules"] == 1
-        hosts.script("node", "pid=$(cat /tmp/holder); kill $(cat /proc/$pid/task/*/children) $pid; sleep 0.5")
+        hosts.script("node", "pid=$(cat /tmp/holder); kill $pid $(cat /proc/$pid/task/*/children); sleep 0.5")
         assert run_hostaudit(inventory).failures("xtables-lock-contention") == []
         assert hosts.script("node", "iptables-legacy -S INPUT").count("-A INPUT") == 2, "whoever waited went on"

@@ -129,11 +129,13 @@ def test_sudo_that_is_refused_is_a_reason(tmp_path: Path, user: str, password: s
 
 def test_the_password_is_never_on_a_command_line(tmp_path: Path) -> None:
     """What a login shell is asked to run is visible to every user of the host."""
-    watch = "for i in $(seq 60); do cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.05; done"
+    look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; sleep 0.05"
+    watch = f"for i in $(seq 1000); do [ -e /tmp/seen ] && break; {look}; done; rm -f /tmp/seen"
     (tmp_path / "password").write_text(f"{PASSWORD}\n")
     seen = tmp_path / "seen"
     with seen.open("wb") as out, subprocess.Popen(hosts.inside("book1", "sh", "-c", watch), stdout=out) as watcher:
         run_hostaudit(login(tmp_path, "wheel"), "--become", "--become-password-file", str(tmp_path / "password"))
+        hosts.script("book1", ": >/tmp/seen")
         watcher.wait(30)
     text = seen.read_text(errors="replace")
     assert "sudo" in text, "the watcher saw the login"

@@ -49,9 +49,10 @@ def test_an_undo_that_was_taken_back_can_be_done_again(name: str) -> None:
     before, after = confirmed(name)
     undo(name, then="revert")
     assert look(name) == after
-    arm(name, "c-undo", 2)
+    arm(name, "c-undo")
     done(name, "undo", "c")
     assert look(name) == before
+    done(name, "extend", "c-undo", 2)
     until(name, after)  # the host alone
     assert guard(name, "confirm", "c-undo", 20)[0] == 4
     assert kept(name) == ["c"]
