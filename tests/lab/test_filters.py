@@ -38,8 +38,8 @@ FLANNEL = """\
 """
 CALL = """\
 cat >/tmp/call.py <<'END'
-import socket, sys
-for attempt in range(600):
+import socket, sys, time
+for attempt in range(1200):
     with socket.socket() as s:
         s.settimeout(0.5)
         try:
@@ -47,6 +47,7 @@ for attempt in range(600):
             print("open", flush=True)
         except OSError:
             print("lost", flush=True)
+    time.sleep(0.1)  # or the five of them fill the listener's queue now and then
 END
 setsid ip netns exec pod python3 /tmp/call.py {outside} </dev/null >/tmp/said 2>/dev/null &
 """
@@ -77,8 +78,9 @@ def test_the_one_new_node_without_masquerade(tmp_path: Path) -> None:
         assert finding["evidence"]["nodes_that_have_it"] == dict.fromkeys(NODES[:4], "flannel")
         assert all(w.startswith("10.244.5.7:") and w.endswith(f"{outside}:22") for w in finding["evidence"]["waiting"])
         assert "packets 0 " not in hosts.script("outside", "nft list chain ip t in"), "they left with the pod's address"
-        said = {name: hosts.script(name, "tail -n1 /tmp/said").strip() for name in NODES}
-        assert said == {**dict.fromkeys(NODES[:4], "open"), "node5": "lost"}
+        said = {name: set(hosts.script(name, "tail -n5 /tmp/said").split()) for name in NODES}
+        assert all("open" in said[name] for name in NODES[:4]), said
+        assert said["node5"] == {"lost"}
 
         hosts.script("node5", FLANNEL.format(tool="iptables-nft") + "conntrack -F 2>/dev/null; sleep 1.5")
         assert run_hostaudit(inventory).failures("pod-masquerade-missing") == []
