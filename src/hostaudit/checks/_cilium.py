@@ -8,7 +8,7 @@ from hostaudit.checks import _say
 
 if TYPE_CHECKING:
     from hostaudit.checks import View
-    from hostaudit_agent.snapshot import BpfMap
+    from hostaudit_agent.snapshot import Bpf, BpfMap
 
 HERE = "there is no Cilium here"
 CT, NAT, ENDPOINTS = ("cilium_ct",), ("cilium_snat",), ("cilium_policy",)
@@ -43,6 +43,12 @@ class Fill(NamedTuple):
     evicting: bool
     """There is no free entry left to take: a new connection costs an old one its entry."""
     table: BpfMap
+
+
+def here(view: View) -> Bpf | None:
+    """Return what was read of Cilium; ``None`` where there is none, and in other network namespaces."""
+    bpf = view.snapshot.bpf
+    return bpf if bpf and bpf.where and not view.netns else None
 
 
 def name(reason: str) -> str:

@@ -28,9 +28,9 @@ References
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from hostaudit import owners
 from hostaudit.checks import _cilium, _say, check, not_applicable, passed
 from hostaudit.model import Grade, Severity
 
@@ -44,8 +44,8 @@ _UNLOCKED = (6, 15)
 @check(reads=("bpf",), severity=Severity.HIGH, thresholds={"active_packets": 1, "full_share": 0.9})
 def evaluate(view: View) -> Finding:
     """Look whether the reason's counter moves, and why."""
-    bpf = view.snapshot.bpf
-    if view.netns or not bpf or not bpf.where:
+    bpf = _cilium.here(view)
+    if bpf is None:
         return not_applicable(_cilium.HERE)
     full = view.threshold("full_share")
     found = _cilium.fills(view, _cilium.CT, full, full)
@@ -78,5 +78,5 @@ def evaluate(view: View) -> Finding:
 
 
 def _older(view: View) -> bool:
-    release = re.match(r"(\d+)\.(\d+)", view.snapshot.platform.kernel if view.snapshot.platform else "")
-    return release is not None and (int(release.group(1)), int(release.group(2))) < _UNLOCKED
+    release = owners.release(view.snapshot.platform.kernel if view.snapshot.platform else "")
+    return bool(release) and release < _UNLOCKED

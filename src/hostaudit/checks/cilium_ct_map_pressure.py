@@ -48,8 +48,8 @@ if TYPE_CHECKING:
 )
 def evaluate(view: View) -> Finding:
     """Judge the fullest of the maps."""
-    bpf = view.snapshot.bpf
-    if view.netns or not bpf or not bpf.where:
+    bpf = _cilium.here(view)
+    if bpf is None:
         return not_applicable(_cilium.HERE)
     found = _cilium.fills(view, _cilium.CT, view.threshold("high_share"), view.threshold("full_share"))
     worst = found[0] if found else None

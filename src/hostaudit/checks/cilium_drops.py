@@ -52,8 +52,8 @@ _ADVICE = {
 @check(reads=("bpf",), severity=Severity.HIGH, thresholds={"active_packets": 5})
 def evaluate(view: View) -> Finding:
     """Look which reasons move."""
-    bpf = view.snapshot.bpf
-    if view.netns or not bpf or not bpf.where:
+    bpf = _cilium.here(view)
+    if bpf is None:
         return not_applicable(_cilium.HERE)
     delta = bpf.delta or {}
     ours = sorted(((n, reason) for reason, n in delta.items() if reason in _ADVICE), reverse=True)

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 )
 def evaluate(view: View) -> Finding:
     """Look for drops first, then at the fuller map."""
-    bpf = view.snapshot.bpf
-    if view.netns or not bpf or not bpf.where:
+    bpf = _cilium.here(view)
+    if bpf is None:
         return not_applicable(_cilium.HERE)
     found = _cilium.fills(view, _cilium.NAT, view.threshold("high_share"), view.threshold("full_share"))
     dropped = (bpf.delta or {}).get(_cilium.NO_MAPPING, 0)

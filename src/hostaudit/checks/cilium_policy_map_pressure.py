@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 @check(reads=("bpf",), severity=Severity.MEDIUM, thresholds={"risk_share": 0.7, "high_share": 0.9})
 def evaluate(view: View) -> Finding:
     """Judge the fullest of the endpoints' maps."""
-    bpf = view.snapshot.bpf
-    if view.netns or not bpf or not bpf.where:
+    bpf = _cilium.here(view)
+    if bpf is None:
         return not_applicable(_cilium.HERE)
     counted = [table for table in bpf.policies if table.used is not None and table.max]
     worst = max(counted, key=lambda one: (one.used or 0) / one.max, default=None)

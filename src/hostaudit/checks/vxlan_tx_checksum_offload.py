@@ -28,9 +28,9 @@ References
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
+from hostaudit import owners
 from hostaudit.checks import _kernellog, _links, _say, check, not_applicable, passed
 from hostaudit.model import Grade, Severity
 
@@ -86,8 +86,8 @@ def evaluate(view: View) -> Finding:
 
 
 def _faulty(kernel: str) -> bool:
-    match = re.match(r"(\d+)\.(\d+)", kernel)
-    return match is not None and (int(match[1]), int(match[2])) < _FIXED and ".el" not in kernel
+    release = owners.release(kernel)
+    return bool(release) and release < _FIXED and ".el" not in kernel
 
 
 def _senders(view: View, ports: set[str]) -> dict[str, str]:
