@@ -63,6 +63,8 @@ _element = Struct("=I4xQQQ")  # map, key, value or next key, flags
 _batch = Struct("=QQQQIIQQ")  # from, to, keys, values, count, map, flags of elements, flags
 _count = Struct("=I")
 _COUNT_AT = 32
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
 
 
 class Info(NamedTuple):
@@ -83,8 +85,6 @@ class Pinned:
         if machine not in NUMBERS or sys.maxsize < 1 << 32:
             raise UnreadableError(f"the number of bpf(2) on {machine} is not known here")
         self._number = ctypes.c_long(NUMBERS[machine])
-        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-        self._syscall.restype = ctypes.c_long
         name = ctypes.create_string_buffer(os.fsencode(path))
         self._fd = self._call(OBJ_GET, _path.pack(ctypes.addressof(name), 0, F_RDONLY))
         try:
@@ -218,7 +218,7 @@ class Pinned:
         return done
 
     def _raw(self, command: int, attributes: Buffer) -> int:
-        return int(self._syscall(self._number, command, attributes, ATTRIBUTES))
+        return int(_syscall(self._number, command, attributes, ATTRIBUTES))
 
 
 def _buffer(content: bytes) -> Buffer:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from hostaudit_agent import bitlist
+
 if TYPE_CHECKING:
     from hostaudit_agent.root import Root
 
@@ -23,7 +25,7 @@ def usable(root: Root, listening: set[int]) -> tuple[bytearray, int | None]:
         return flags, None
     low, high = int(bounds[0]), int(bounds[1])
     flags[low : high + 1] = b"\1" * (high + 1 - low)
-    for first, last in reserved(root.read_text(RESERVED) or ""):
+    for first, last in bitlist.ranges(root.read_text(RESERVED) or ""):
         flags[first : last + 1] = bytes(last + 1 - first)
     number = flags.count(1)
     if sys.byteorder == "little":  # port 0x1234 is 0x3412 in network order: a square of bytes, transposed
@@ -33,9 +35,3 @@ def usable(root: Root, listening: set[int]) -> tuple[bytearray, int | None]:
     for port in listening:
         flags[port] = 0
     return flags, number
-
-
-def reserved(text: str) -> list[tuple[int, int]]:
-    """Parse ``8080,9148-9200``, as the kernel prints a bitmap of ports, into first and last ones."""
-    parts = [part.partition("-") for part in text.strip().split(",") if part.strip()]
-    return [(int(first), int(last or first)) for first, _, last in parts]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hostaudit_agent import endpoint, holders, localports, tcpdiag
+from hostaudit_agent import bitlist, endpoint, holders, localports, tcpdiag
 from hostaudit_agent.collectors import sockets
 from hostaudit_agent.root import Root
 
@@ -92,7 +92,7 @@ def test_ports_that_connect_may_choose(tmp_path: Path) -> None:
     ("text", "ranges"), [("", []), ("\n", []), ("8080\n", [(8080, 8080)]), ("1-3,9\n", [(1, 3), (9, 9)])]
 )
 def test_reserved_ports(text: str, ranges: list[tuple[int, int]]) -> None:
-    assert localports.reserved(text) == ranges
+    assert bitlist.ranges(text) == ranges
 
 
 @pytest.mark.parametrize(

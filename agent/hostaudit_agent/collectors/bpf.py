@@ -16,9 +16,9 @@ from errno import EACCES, EPERM
 from time import monotonic
 from typing import TYPE_CHECKING, Dict
 
+from hostaudit_agent import bitlist
 from hostaudit_agent.budget import fair
 from hostaudit_agent.collectors import UnreadableError
-from hostaudit_agent.collectors.platform import processors
 from hostaudit_agent.snapshot import Bpf, BpfMap
 
 if TYPE_CHECKING:
@@ -46,22 +46,21 @@ DENIED = "needs CAP_BPF and the right to look into bpffs, which root has unless 
 
 def sample(root: Root) -> dict[str, int]:
     """Return reason -> packets dropped; empty without Cilium."""
-    where = _where(root)
-    return _drops(root, where) if where else {}
+    where, names = _pins(root)
+    return _drops(root, where) if METRICS in names else {}
 
 
 def collect(root: Root, before: dict[str, int] | None, unread: Callable[[str, str], None]) -> Bpf:
     """Return the tables' fill levels, and the drops. Raises UnreadableError where Cilium is and its maps are not."""
-    where = _where(root)
+    where, names = _pins(root)
     if not where:
         return Bpf()
     found = Bpf("/" + where)
     until = monotonic() + fair(SECONDS)
     try:
-        names = set(root.names(where))
         found.maps = [_table(root, f"{where}/{name}", until, unread) for name in TABLES if name in names]
-        found.policies = _policies(root, where, sorted(filter(POLICY.fullmatch, names)), until, unread)
-        found.totals = _drops(root, where)
+        found.policies = _policies(root, where, list(filter(POLICY.fullmatch, names)), until, unread)
+        found.totals = _drops(root, where) if METRICS in names else {}
     except OSError as error:
         raise (UnreadableError(DENIED) if error.errno in (EPERM, EACCES) else error) from None
     if before is not None:
@@ -69,19 +68,20 @@ def collect(root: Root, before: dict[str, int] | None, unread: Callable[[str, st
     return found
 
 
-def _where(root: Root) -> str:
-    """Return the directory of the pins; empty without Cilium."""
+def _pins(root: Root) -> tuple[str, list[str]]:
+    """Return the directory of the pins and the names in it; empty without Cilium."""
     if not root.live:
-        return ""
+        return "", []
     denied = False
     for where in PINS:
         try:
-            if any(name.startswith("cilium_") for name in root.names(where)):
-                return where
+            names = root.names(where)
+            if any(name.startswith("cilium_") for name in names):
+                return where, names
         except PermissionError:
             denied = True
     if not any(root.exists(sign) for sign in SIGNS):
-        return ""
+        return "", []
     raise UnreadableError(
         DENIED if denied else f"Cilium is here, and its maps are in none of /{', /'.join(PINS)}: is bpffs mounted?"
     )
@@ -119,12 +119,10 @@ def _drops(root: Root, where: str) -> dict[str, int]:
     from hostaudit_agent.bpfmap import Pinned  # noqa: PLC0415
 
     found: Dict[str, int] = {}
-    if not root.exists(f"{where}/{METRICS}"):
-        return found
     with Pinned(root.path(f"{where}/{METRICS}")) as opened:
         if not opened.info.kind.startswith("percpu") or opened.info.value_size < 8:
             return found
-        cpus = processors((root.read_text("sys/devices/system/cpu/possible") or "0").strip())
+        cpus = bitlist.count(root.read_text("sys/devices/system/cpu/possible") or "0")
         for key in opened.keys(fair(SECONDS)):
             if key[0] >= FIRST_DROP:
                 packets = sum(int.from_bytes(value[:8], sys.byteorder) for value in opened.values(key, cpus))

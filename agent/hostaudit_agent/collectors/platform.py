@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hostaudit_agent import proxmox
+from hostaudit_agent import bitlist, proxmox
 from hostaudit_agent.snapshot import Owner, Platform
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def collect(root: Root, before: Any, unread: Callable[[str, str], None]) -> Plat
         init=_line(root, "proc/1/comm"),
         container=_container(root),
         first_netns=_first_netns(root),
-        cpus=processors(_line(root, "sys/devices/system/cpu/online")),
+        cpus=bitlist.count(_line(root, "sys/devices/system/cpu/online")),
         memory=_memory(root.read_text("proc/meminfo") or ""),
         uptime=float((_line(root, "proc/uptime").split() or ["0"])[0]),
         boot_id=boot_id,
@@ -155,12 +155,6 @@ def _first_netns(root: Root) -> bool | None:
     if not root.exists("proc/sys/net/core/somaxconn"):
         return None
     return root.exists("proc/sys/net/core/netdev_budget")
-
-
-def processors(ranges: str) -> int:
-    """Return how many processors ``0-3,6`` names."""
-    ends = [part.partition("-") for part in ranges.split(",") if part]
-    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 
 
 def _memory(meminfo: str) -> int:
