@@ -27,6 +27,7 @@ BIG = "/etc/big.d/big"
 EVERYTHING = "/etc /var /usr /root /home /opt /srv"
 FILL = "dd if=/dev/zero of=/root/fill bs=64k 2>/dev/null || :; dd if=/dev/zero of=/root/fill2 bs=1 2>/dev/null || :"
 """Not a byte is left then."""
+SUBSTATE = ("systemctl", "show", "-p", "SubState", "hostaudit-guard-c.service")
 
 
 @pytest.fixture(scope="module", params=["b13", *(pytest.param(n, marks=pytest.mark.long) for n in ("b11", "b12"))])
@@ -141,17 +142,18 @@ def test_a_read_only_host_is_not_changed(name: str, where: str, words: str) -> N
     done(name, "revert", "c")
 
 
-@pytest.mark.parametrize("where", ["/etc", "/var", EVERYTHING])
+@pytest.mark.parametrize("where", ["/etc", "/var", "/var/log", EVERYTHING])
 def test_what_becomes_read_only_goes_back_when_it_can(name: str, where: str) -> None:
     before = look(name)
     arm(name, "c", 3)
     change(name)
     with read_only(name, where):
         hosts.wait(lambda: hosts.run(name, "cat", VALUE).strip() == "4096", 30, "what can be put back is")
-        if where != "/var":
+        if "/etc" in where:
             assert "5000" in hosts.run(name, "cat", CONF)
         else:
             until(name, before)
+        hosts.wait(lambda: "auto-restart" in hosts.run(name, *SUBSTATE), 30, "it will be tried again")
     until(name, before)
     hosts.wait(lambda: ("reverted", "c") in events(name), 60, "it is not written down")
     assert guard(name, "confirm", "c", 20)[0] == 4

@@ -42,7 +42,8 @@ forget() {
 }
 
 # Put change $1 of folder $2 back, print what was not as before, and write it down as event $3 with reason $4. Where the
-# log cannot be written, or not everything is back, the next try still knows what it was. Exits with 1 for another try.
+# log cannot be written, or not everything is back, the next try still knows what it was: see written. Exits with 1 where
+# not everything is back.
 take_back() {
   rm -f "$2/reserve"
   note=$RUN/$1~things
@@ -58,6 +59,9 @@ take_back() {
   }
   rm -f "$RUN/$1~failed"
 }
+
+# All that take_back did to change $1 is in the log.
+written() { [ ! -s "$RUN/$1~things" ]; }
 
 # Remove what an interrupted arm or an old revert left; refuse where another change is under way.
 alone() {

@@ -93,7 +93,7 @@ watch() {
     [ -e "$dir/guard" ] || return 0 # somebody has asked meanwhile, and has removed the units
     spent=$((spent + pause)) quiet=$((quiet + pause))
     ! at_work "$dir" || quiet=0
-    [ -z "$(differing "$dir")" ] || {
+    { [ -z "$(differing "$dir")" ] && written "$1"; } || {
       take_back "$1" "$dir" reverted-again "written after the undo"
       quiet=0
     }
@@ -117,6 +117,7 @@ expire() {
       reason="not confirmed within $(cat "$dir/seconds") s"
       [ -z "$rebooted" ] || reason='rebooted before it was confirmed'
       take_back "$1" "$dir" reverted "$reason"
+      written "$1" || refuse "cannot write $LOG" 1 # it is tried again, until somebody can read that this went back
       mv -T "$dir" "$dir.reverted" || refuse "cannot write below $BASE" 1
       ;;
   esac
