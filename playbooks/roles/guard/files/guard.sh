@@ -103,7 +103,8 @@ keep() {
 arm() {
   id=$1 seconds=$2 dir=$BASE/guard/$1
   shift 2
-  [ -d /run/systemd/system ] || refuse "systemd does not run this host, and nothing else would undo a change after a reboot"
+  [ -d /run/systemd/system ] ||
+    refuse "systemd does not run $(uname -n), and nothing else would undo a change after a reboot; nothing was changed. Without a guard: -e hostaudit_guard=false"
   case $id in '' | .* | *.reverted | *[!A-Za-z0-9._-]*) refuse "'$id' is no name for a change: letters, digits, . _ -" ;; esac
   case $seconds in '' | 0* | *[!0-9]*) refuse "'$seconds' is no number of seconds" ;; esac
   for touch; do
