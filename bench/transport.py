@@ -48,7 +48,7 @@ PEERS = (
     Peer("parallel-ssh (libssh2), no host keys", "pssh_facts.py", ("parallel-ssh",)),
     Peer("asyncssh, tuned", "asyncssh_facts.py", ("asyncssh",)),
     Peer("pyinfra", "pyinfra_facts.py", ("pyinfra",)),
-    Peer("fabric as usual", "fabric_usual.py", ("fabric",)),
+    Peer("fabric as usual", "fabric_usual.py", ("fabric",), slow=True),
     Peer("OpenSSH, warm masters", "openssh_facts.py", (), ("warm",), slow=True),
     Peer("Ansible, script", "ansible_script.py", ("ansible-core",), slow=True),
     Peer("Ansible, five tasks", "ansible_facts.py", ("ansible-core",), slow=True),

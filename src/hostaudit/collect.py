@@ -8,10 +8,12 @@ hangs or for the agent's two samples, and has others begin meanwhile.
 
 from __future__ import annotations
 
+import gc
 import queue
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hostaudit import border, delivery, login
@@ -20,10 +22,10 @@ from hostaudit.failures import HostError, excerpt
 from hostaudit.local import LocalPipe
 from hostaudit.model import Collected, Host, Unreachable
 from hostaudit.task import CollectOptions, Task
-from hostaudit.turns import PATIENCE, Turns
+from hostaudit.turns import PATIENCE, Turns, idle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from hostaudit.login import Login
     from hostaudit.ssh.connect import Connector
@@ -34,6 +36,9 @@ PACE = 0.005
 """Seconds between the starts of two connections."""
 GRACE = 3.0
 """Seconds that a host's thread has to end once its time is over; then it is left behind."""
+
+YOUNG = 20_000
+"""New objects after which Python's garbage collector looks for circles; its default is for programs that make few."""
 
 
 def collect(
@@ -77,6 +82,17 @@ def _body(answer: delivery.Answer, where: str) -> bytes:
     raise HostError("agent", f"the agent on {where} ended with exit code {answer.code}; it said: {said!r}")
 
 
+@contextmanager
+def _collector_rare() -> Iterator[None]:
+    """Have the garbage collector look less often: connections are circular, but the objects of one live shortly."""
+    was = gc.get_threshold()
+    gc.set_threshold(YOUNG, *was[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*was)
+
+
 class _Collection:
     """One call of ``collect``."""
 
@@ -102,6 +118,7 @@ class _Collection:
         self.connector: Connector | None = None
         self.turns = Turns(options.forks, len(hosts))
 
+    @_collector_rare()
     def run(self, progress: Callable[[Any], object] | None) -> list[Any]:
         results: dict[int, Any] = {}
         self._start_workers()
@@ -129,8 +146,9 @@ class _Collection:
         now = time.monotonic()
         abandoned: list[tuple[int, Any]] = []
         soonest = now + PATIENCE
-        with self.lock:
-            self.turns.look(sum(now - a.since > PATIENCE for _, (a, _) in started), now, time.process_time())
+        if self.turns.due(now):
+            with self.lock:
+                self.turns.look((a.since for _, (a, _) in started), now, time.process_time(), idle())
         self._start_workers()
         for number, (attempt, began) in started:
             if attempt.deadline > now:
