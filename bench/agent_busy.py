@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from busy_host import PIN
-from measure import interleaved
+from measure import interleaved, others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +163,7 @@ def python(code: str, number: int = 0) -> list[str]:
 def measure(share: float, rounds: int) -> dict[str, Any]:
     """Return all that is measured."""
     quiet = surfaces(["unshare", "--net"])
-    found: dict[str, Any] = {"load": os.getloadavg()[0], "sections": [], "full": FULL}
+    found: dict[str, Any] = {"others": others(), "sections": [], "full": FULL}
     with busy(share) as (inside, there):
         found["there"] = there
         for title, about, peers, parts, aim in SECTIONS:

@@ -18,6 +18,7 @@ from typing import Any
 
 import fleet
 from agent_busy import keep
+from measure import others
 from measure_tree import PR_SET_CHILD_SUBREAPER
 from transport import FORKS, HERE, Peer, once
 
@@ -41,8 +42,8 @@ class FarSide:
                 self._orphans += usage.ru_utime + usage.ru_stime
                 if pid:
                     continue
-            others = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-            if not sessions and others == [str(self._one.pid)]:
+            children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+            if not sessions and children == [str(self._one.pid)]:
                 break
             time.sleep(0.1)
         return self._one.cpu() + self._orphans
@@ -51,6 +52,7 @@ class FarSide:
 def measure(count: int, rounds: int) -> dict[str, Any]:
     """Return the medians for each way; all ways in turn."""
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    busy = others()
     with fleet.up(count) as one:
         far = FarSide(one)
         for way in WAYS:
@@ -76,7 +78,7 @@ def measure(count: int, rounds: int) -> dict[str, Any]:
                 "agent_ms": middle["agent_ms"],
             }
         )
-    return {"hosts": count, "rounds": rounds, "forks": FORKS, "load": os.getloadavg()[0], "rows": rows}
+    return {"hosts": count, "rounds": rounds, "forks": FORKS, "others": busy, "rows": rows}
 
 
 def main(arguments: list[str]) -> int:

@@ -6,9 +6,7 @@ import json
 from typing import Any
 
 from agent_busy import RESULTS
-
-BUSY = 4
-"""Load average from which on the page says so."""
+from measure import remark
 
 HOST = """
 ## The agent on a busy host
@@ -72,7 +70,7 @@ def _busy(found: dict[str, Any]) -> str:
             f"| {', '.join(row['unread']) or 'nothing'} |"
             for row in found["whole"]
         ]
-    return "\n".join(lines) + _load(found) + "\n"
+    return "\n".join(lines) + remark(found.get("others", 0)) + "\n"
 
 
 def _way(found: dict[str, Any]) -> str:
@@ -83,8 +81,4 @@ def _way(found: dict[str, Any]) -> str:
         for row in found["rows"]
     ]
     lines.append("\n[Decision 13](decisions/0013-what-the-agent-costs.md) rests on this table.")
-    return "\n".join(lines) + _load(found) + "\n"
-
-
-def _load(found: dict[str, Any]) -> str:
-    return f"\n\nThe machine was busy with other things: load {found['load']:.0f}." if found["load"] > BUSY else ""
+    return "\n".join(lines) + remark(found.get("others", 0)) + "\n"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +19,32 @@ class Cost:
 
     cpu_ms: float
     peak_mib: float
+
+
+BUSY = 0.5
+"""Processors that others may use beside a benchmark before its page says so: threads then cost up to twice as much."""
+
+
+def others() -> float:
+    """Return how many processors are in use while this program sleeps for a second. See proc_stat(5).
+
+    Load averages would not do: they hold what the part of the benchmark before this one did.
+    """
+    began, before = time.monotonic(), _used()
+    time.sleep(1)
+    return (_used() - before) / (time.monotonic() - began)
+
+
+def remark(processors: float) -> str:
+    """Return a paragraph for the page, where others were at work."""
+    if processors <= BUSY:
+        return ""
+    return f"\n\nThe machine was busy with other things: they used {processors:.1f} of its {os.cpu_count()} processors."
+
+
+def _used() -> float:
+    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # without idle and iowait
 
 
 def cost(command: Sequence[str], runs: int = 10) -> Cost:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import fleet
 import transport
+from measure import others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,14 +83,14 @@ def measure(count: int, rounds: int, folder: Path) -> dict[str, Any]:
     """Measure in a world of its own, with the peers that are installed in ``folder``; a world has no way out."""
     chosen = transport.affordable(count)
     versions = transport.versions(chosen, folder)
-    load = os.getloadavg()[0]
+    busy = others()
     command = [sys.executable, str(LAB / "lab.py"), "run", "--", sys.executable, __file__, "--inside"]
     environment = {**os.environ, "BENCH_VENVS": str(folder)}
     done = subprocess.run(
         [*command, str(count), str(rounds)], check=True, stdout=subprocess.PIPE, text=True, env=environment
     )
     rows = json.loads(done.stdout.splitlines()[-1])
-    return {"rows": rows, "versions": versions, "load": load}
+    return {"rows": rows, "versions": versions, "others": busy}
 
 
 def main(arguments: list[str]) -> int:

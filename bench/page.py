@@ -18,10 +18,9 @@ import inventories
 import judging
 import parts
 import trouble
+from measure import remark
 
 PAGE = Path(__file__).resolve().parent.parent / "docs/benchmarks.md"
-BUSY = 4
-"""Load average from which on the page says so: threads then cost up to twice as much, others about as much more."""
 INTRODUCTION = """\
 # What it costs
 
@@ -94,10 +93,8 @@ def _transport(title: str, found: dict[str, Any]) -> str:
             f"| {row['lost']} | {row['peak_mib']:.0f} | {row['wall']:.1f} | {row['sshd_ms']:.0f} |"
         )
     versions = ", ".join(f"{name} {version}" for name, version in sorted(found["versions"].items()))
-    load = (
-        f"\n\nThe machine was busy with other things: load {found['load']:.0f}." if found.get("load", 0) > BUSY else ""
-    )
-    return "\n".join(lines) + f"{load}\n\n{versions.replace('OpenSSH OpenSSH_', 'OpenSSH ')}.\n"
+    busy = remark(found.get("others", 0))
+    return "\n".join(lines) + f"{busy}\n\n{versions.replace('OpenSSH OpenSSH_', 'OpenSSH ')}.\n"
 
 
 def _trouble(found: dict[str, Any]) -> str:

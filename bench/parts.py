@@ -15,7 +15,7 @@ import judging
 import namespaces
 import transport
 import trouble
-from measure import interleaved
+from measure import interleaved, others
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,12 +40,12 @@ def _fleets(results: dict[str, Any], counts: list[int]) -> None:
     with transport.environments() as folder:
         for count in counts:
             chosen = transport.affordable(count)
-            load = os.getloadavg()[0]  # before: fifty processes of a peer are a load of their own
+            busy = others()
             rows = transport.measure(count, ROUNDS or (2 if count > 300 else 3), chosen, folder)
             results.setdefault("transport", {})[str(count)] = {
                 "rows": rows,
                 "versions": transport.versions(chosen, folder),
-                "load": load,
+                "others": busy,
             }
             save(results)
 

@@ -62,6 +62,14 @@ FAULTS = {
         ask("10.4.0.2", "g1", size=4000),
         ("risk", "medium", "port p2 has MTU 1500, its bridge br0 9000"),
     ),
+    "lowered": Fault(  # the bridge was given no MTU, and takes the small port's
+        "mtu-mismatch",
+        SWITCH.replace("br0 mtu 9000 up", "br0 up"),
+        "ip link set p2 mtu 1500",
+        "ip link set p2 mtu 9000",
+        ask("10.4.0.2", "g1", size=4000),
+        ("risk", "medium", "guest port p1 has MTU 9000, p2 on the same bridge 1500"),
+    ),
     "router": Fault(
         "ip-forward-disabled",
         ROUTER,

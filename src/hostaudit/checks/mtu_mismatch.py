@@ -11,9 +11,10 @@ Why it matters
 
 Active when
     Never: comparing MTUs shows that it can happen. It is a risk where a port is smaller than its bridge or bond, a
-    guest's port is larger than the bridge's uplink, a VLAN interface is larger than its parent, or this host differs
-    from the clear majority (of three hosts or more) on one IP network. An uplink larger than its bridge is in order;
-    loopback, interfaces that are down, and bridges that only serve containers of this host are left out.
+    guest's port is larger than its bridge, the bridge's uplink or another guest's port (a bridge that was given no MTU
+    takes the least), a VLAN interface is larger than its parent, or this host differs from the clear majority (of three
+    hosts or more) on one IP network. An uplink larger than its bridge is in order; loopback, interfaces that are down,
+    and bridges that only serve containers of this host are left out.
 
 How it is remedied
     Role ``link_mtu`` where this host differs from its peers. For the ports of guests the advice says how: they are
@@ -38,11 +39,11 @@ from hostaudit.cohort import norm
 from hostaudit.model import Grade, Remedy, Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hostaudit.checks import View
     from hostaudit.model import Finding
-    from hostaudit_agent.snapshot import LinkTable
+    from hostaudit_agent.snapshot import Link, LinkTable
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class _Fault:
     other: str
     should: int
     kind: str
-    """``port``, ``guest``, ``bond``, ``vlan`` or ``peers``."""
+    """``bond``, ``vlan``, ``peers``, or of a bridge: ``port``, ``guest``, ``beside``, ``above``."""
 
 
 _SAYS = {
     "port": "port {f.link} has MTU {f.mtu}, its bridge {f.other} {f.should}",
     "guest": "guest port {f.link} has MTU {f.mtu}, the uplink {f.other} {f.should}",
+    "beside": "guest port {f.link} has MTU {f.mtu}, {f.other} on the same bridge {f.should}",
+    "above": "guest port {f.link} has MTU {f.mtu}, its bridge {f.other} {f.should}",
     "bond": "slave {f.link} has MTU {f.mtu}, its bond {f.other} {f.should}",
     "vlan": "{f.link} has MTU {f.mtu}, its parent {f.other} {f.should}",
     "peers": "{f.link} has MTU {f.mtu}, most hosts on {f.other} {f.should}",
@@ -95,11 +98,20 @@ def _bridges(table: LinkTable) -> Iterator[_Fault]:
         if bridge.kind != "bridge" or _links.private(table, bridge):
             continue
         yield from (_Fault(p.name, p.mtu, bridge.name, bridge.mtu, "port") for p in ports if p.mtu < bridge.mtu)
-        uplinks = [p for p in ports if p.kind not in _links.GUEST_KINDS]
-        if uplinks and not any(p.mtu < bridge.mtu for p in ports):
-            least = min(uplinks, key=lambda p: p.mtu)
-            guests = [p for p in ports if p.kind in _links.GUEST_KINDS and p.mtu > least.mtu]
-            yield from (_Fault(p.name, p.mtu, least.name, least.mtu, "guest") for p in guests)
+        if not any(p.mtu < bridge.mtu for p in ports):
+            yield from _guests(bridge, ports)
+
+
+def _guests(bridge: Link, ports: Sequence[Link]) -> Iterator[_Fault]:
+    """Compare guests' ports with what is least there.
+
+    A bridge that was given no MTU takes that of its smallest port: br_mtu_auto_adjust() in net/bridge/br_if.c.
+    """
+    guests = [p for p in ports if p.kind in _links.GUEST_KINDS]
+    uplinks = [p for p in ports if p.kind not in _links.GUEST_KINDS]
+    least = min((*uplinks, *guests, bridge), key=lambda link: link.mtu)  # of equals the first
+    kind = "guest" if least in uplinks else "above" if least is bridge else "beside"
+    yield from (_Fault(p.name, p.mtu, least.name, least.mtu, kind) for p in guests if p.mtu > least.mtu)
 
 
 def _parents(table: LinkTable) -> Iterator[_Fault]:
@@ -139,7 +151,9 @@ def _as_evidence(fault: _Fault) -> dict[str, Any]:
 
 def _advice(kinds: set[str]) -> str:
     parts = []
-    if kinds & {"port", "guest"}:
+    if kinds & {"beside", "above"}:
+        parts.append("A bridge that was given no MTU takes that of its smallest port, for the host's own traffic too.")
+    if kinds & {"port", "guest", "beside", "above"}:
         parts.append(
             "A guest's port keeps the MTU of the moment it was plugged in: unplug and plug it (Proxmox: edit the NIC, "
             "or restart the guest), and set the same MTU inside the guest."
