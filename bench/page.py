@@ -38,7 +38,7 @@ PROFILE = """\
 
 ## What is left of a host's share
 
-One more host costs the controller about 3.6 ms on a quiet machine (the difference between 300 and 50 hosts). Counted
+One more host costs the controller about 3.4 ms on a quiet machine (the difference between 300 and 50 hosts). Counted
 for one host with the small fact set, these are 4,300 function calls of Python and C, 8 packets sent and 13 received.
 A third of the calls puts packets together and takes them apart in paramiko, a tenth is the waiting of two threads for
 each other; login, route, known_hosts and ssh_config are 300. Handshake: cryptography 0.3 ms (X25519 twice, an Ed25519
