@@ -6,8 +6,9 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hostaudit.turns import idle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,13 +27,13 @@ BUSY = 0.5
 
 
 def others() -> float:
-    """Return how many processors are in use while this program sleeps for a second. See proc_stat(5).
+    """Return how many processors are in use while this program sleeps for a second.
 
     Load averages would not do: they hold what the part of the benchmark before this one did.
     """
-    began, before = time.monotonic(), _used()
+    began, before = time.monotonic(), idle()
     time.sleep(1)
-    return (_used() - before) / (time.monotonic() - began)
+    return (1 - (idle() - before) / (time.monotonic() - began)) * (os.cpu_count() or 1)
 
 
 def remark(processors: float) -> str:
@@ -40,11 +41,6 @@ def remark(processors: float) -> str:
     if processors <= BUSY:
         return ""
     return f"\n\nThe machine was busy with other things: they used {processors:.1f} of its {os.cpu_count()} processors."
-
-
-def _used() -> float:
-    ticks = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")  # without idle and iowait
 
 
 def cost(command: Sequence[str], runs: int = 10) -> Cost:

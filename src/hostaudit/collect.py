@@ -8,15 +8,13 @@ hangs or for the agent's two samples, and has others begin meanwhile.
 
 from __future__ import annotations
 
-import gc
 import queue
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from hostaudit import border, delivery, login
+from hostaudit import border, delivery, garbage, login
 from hostaudit.attempt import Attempt
 from hostaudit.failures import HostError, excerpt
 from hostaudit.local import LocalPipe
@@ -25,7 +23,7 @@ from hostaudit.task import CollectOptions, Task
 from hostaudit.turns import PATIENCE, Turns, idle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from hostaudit.login import Login
     from hostaudit.ssh.connect import Connector
@@ -82,17 +80,6 @@ def _body(answer: delivery.Answer, where: str) -> bytes:
     raise HostError("agent", f"the agent on {where} ended with exit code {answer.code}; it said: {said!r}")
 
 
-@contextmanager
-def _collector_rare() -> Iterator[None]:
-    """Have the garbage collector look less often: connections are circular, but the objects of one live shortly."""
-    was = gc.get_threshold()
-    gc.set_threshold(YOUNG, *was[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*was)
-
-
 class _Collection:
     """One call of ``collect``."""
 
@@ -118,7 +105,7 @@ class _Collection:
         self.connector: Connector | None = None
         self.turns = Turns(options.forks, len(hosts))
 
-    @_collector_rare()
+    @garbage.collected_after(YOUNG)  # connections are circular, but few objects of one live long
     def run(self, progress: Callable[[Any], object] | None) -> list[Any]:
         results: dict[int, Any] = {}
         self._start_workers()
@@ -147,8 +134,9 @@ class _Collection:
         abandoned: list[tuple[int, Any]] = []
         soonest = now + PATIENCE
         if self.turns.due(now):
+            spent, spare = time.process_time(), idle()
             with self.lock:
-                self.turns.look((a.since for _, (a, _) in started), now, time.process_time(), idle())
+                self.turns.look((a.since for _, (a, _) in started), now, spent, spare)
         self._start_workers()
         for number, (attempt, began) in started:
             if attempt.deadline > now:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, overload
 
+from hostaudit import garbage
 from hostaudit.checks import Check, Fleet, View, _guests, all_checks, unknown
 from hostaudit.cohort import SMALLEST, cohorts
 from hostaudit.model import Collected, Finding, Grade, HostReport, Severity, Status, Unreachable
@@ -26,19 +25,7 @@ BUG = "bug"
 """Key of the evidence of a finding that is about the check itself."""
 
 
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Keep the garbage collector from walking all snapshots again and again: judging makes nothing circular."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-@_collector_off()
+@garbage.collected_after(0)  # judging makes nothing circular
 def evaluate(
     collected: Sequence[Collected],
     policy: Policy,

@@ -121,7 +121,7 @@ expire() {
       mv -T "$dir" "$dir.reverted" || refuse "cannot write below $BASE" 1
       ;;
   esac
-  rm -f "$RUN/$1~things"
+  ! written "$1" || rm -f "$RUN/$1~things" # else watch tries again
   systemctl -q stop "hostaudit-guard-$1.timer"
   # a reboot has cut off whoever made the change
   watch "$1" $((${rebooted:-0} * QUIET))
